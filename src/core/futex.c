@@ -1,0 +1,115 @@
+#include "core/futex.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "core/clock.h"
+
+#if defined(__linux__) && !defined(TDL_NO_FUTEX)
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int
+tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    struct timespec until = {
+        .tv_sec = deadline / TDL_NS_PER_S,
+        .tv_nsec = deadline % TDL_NS_PER_S,
+    };
+    /* WAIT_BITSET takes an absolute CLOCK_MONOTONIC deadline: no re-arming
+     * arithmetic after an interruption */
+    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
+                     deadline == TDL_NEVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
+    return r == 0 ? 0 : -errno;
+}
+
+void
+tdl_futex_wake(_Atomic uint32_t *word, int count)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
+}
+
+void
+tdl_futex_after_fork_child(void)
+{
+}
+
+#else
+
+#include <pthread.h>
+
+/* A wake takes the bucket's lock, so it cannot fall between a sleeper's check
+ * of the word and its wait.  All sleepers of a bucket are woken and look at
+ * their words again: buckets are shared, wakes are rare. */
+struct bucket {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+};
+
+enum { BUCKETS = 64 };
+static struct bucket table[BUCKETS];
+static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+
+static void
+table_init(void)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    for (int i = 0; i < BUCKETS; i++) {
+        pthread_mutex_init(&table[i].lock, NULL);
+        pthread_cond_init(&table[i].changed, &attr);
+    }
+    pthread_condattr_destroy(&attr);
+}
+
+static struct bucket *
+bucket_of(_Atomic uint32_t *word)
+{
+    pthread_once(&table_once, table_init);
+    uintptr_t bits = (uintptr_t)word >> 4;
+    return &table[(bits ^ (bits >> 8)) % BUCKETS];
+}
+
+int
+tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    struct bucket *b = bucket_of(word);
+    int r = 0;
+    /* a condition variable is not interrupted by signals: sleep in slices so
+     * that the caller gets to look for them */
+    int64_t slice = tdl_clock_add(tdl_clock_now(), 50 * TDL_NS_PER_MS);
+    int64_t until = deadline < slice ? deadline : slice;
+    struct timespec ts = {.tv_sec = until / TDL_NS_PER_S, .tv_nsec = until % TDL_NS_PER_S};
+    pthread_mutex_lock(&b->lock);
+    if (atomic_load_explicit(word, memory_order_relaxed) != expected)
+        r = -EAGAIN;
+    else
+        r = -pthread_cond_timedwait(&b->changed, &b->lock, &ts);
+    pthread_mutex_unlock(&b->lock);
+    if (r == -ETIMEDOUT && until != deadline)
+        return -EINTR;
+    return r;
+}
+
+void
+tdl_futex_wake(_Atomic uint32_t *word, int count)
+{
+    (void)count;
+    struct bucket *b = bucket_of(word);
+    pthread_mutex_lock(&b->lock);
+    pthread_cond_broadcast(&b->changed);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void
+tdl_futex_after_fork_child(void)
+{
+    table_init();
+}
+
+#endif
