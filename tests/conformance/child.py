@@ -1,0 +1,186 @@
+"""The half of the conformance runner that lives in the interpreter under test.
+
+    child.py list                 one JSON object on standard output: what there is to run, and whether the swap took hold
+    child.py run FD ID [ID...]    runs the named tests in one process; one JSON object a line on descriptor FD
+
+Run with bootstrap/ on PYTHONPATH, so that sitecustomize has swapped the classes by the time this starts.
+"""
+
+import inspect
+import json
+import os
+import platform
+import re
+import sys
+import sysconfig
+import unittest
+
+PACKAGE = "test.test_concurrent_futures"
+MODULES = ("test_wait", "test_as_completed", "test_shutdown", "test_init", "test_thread_pool", "test_future")
+WANTED = re.compile(r"ThreadPool\w*|FutureTests")
+# Classes of the same modules that exercise other executors only.
+OTHERS = re.compile(r"(ProcessPool|InterpreterPool)\w*|FailingInitializerResourcesTest|BaseTestCase")
+
+
+def sanitizer_check(original):
+    """check_sanitizer() that accepts `thread`, which older versions do not know: they never run under TSan."""
+    if "thread" in inspect.signature(original).parameters:
+        return original
+    return lambda *, thread=False, **others: any(others.values()) and original(**others)
+
+
+def sanitizer_skip(check):
+    def skip_if_sanitizer(reason="not working with sanitizers active", **sanitizers):
+        return unittest.skipIf(check(**sanitizers), reason)
+
+    return skip_if_sanitizer
+
+
+def adapt_support():
+    """Give an older test.support what a newer suite expects of it."""
+    from test import support
+    from test.support import script_helper
+
+    support.check_sanitizer = sanitizer_check(support.check_sanitizer)
+    support.skip_if_sanitizer = sanitizer_skip(support.check_sanitizer)
+    # Interpreters started by tests must read PYTHONPATH, so that the swap happens there too (no -I, no -E).
+    script_helper.interpreter_requires_environment = lambda: True
+    if not hasattr(support, "Py_GIL_DISABLED"):
+        support.Py_GIL_DISABLED = False
+    if not hasattr(support, "requires_gil_enabled"):
+        support.requires_gil_enabled = lambda reason: lambda function: function
+    if not hasattr(os, "process_cpu_count"):
+        # What these versions' executors use for the default number of workers.
+        os.process_cpu_count = os.cpu_count
+
+
+def import_module(name):
+    return __import__(f"{PACKAGE}.{name}", fromlist=["*"])
+
+
+def find_tests():
+    """All test ids of the thread classes, and the names of classes that are neither wanted nor known to be others."""
+    loader = unittest.TestLoader()
+    found, unknown = [], []
+    for module_name in MODULES:
+        for name, cls in sorted(vars(import_module(module_name)).items()):
+            if not (isinstance(cls, type) and issubclass(cls, unittest.TestCase)):
+                continue
+            if WANTED.fullmatch(name):
+                found += [f"{module_name}.{name}.{test}" for test in loader.getTestCaseNames(cls)]
+            elif not OTHERS.fullmatch(name):
+                unknown.append(f"{module_name}.{name}")
+    return found, unknown
+
+
+def swap_state():
+    """Which module each swapped name comes from, here and in an interpreter started the way the tests start one."""
+    import concurrent.futures as futures
+    from concurrent.futures import _base, thread
+    from test.support.script_helper import assert_python_ok
+
+    here = {
+        "ThreadPoolExecutor": futures.ThreadPoolExecutor.__module__,
+        "thread.ThreadPoolExecutor": thread.ThreadPoolExecutor.__module__,
+        "Future": futures.Future.__module__,
+        "_base.Future": _base.Future.__module__,
+        "wait": futures.wait.__module__,
+        "as_completed": futures.as_completed.__module__,
+    }
+    code = "from concurrent.futures import ThreadPoolExecutor as E; print(E.__module__)"
+    here["child interpreter"] = assert_python_ok("-c", code).out.decode().strip()
+    return here
+
+
+def describe():
+    tests, unknown = find_tests()
+    threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return {
+        "label": "%d.%d%s" % (*sys.version_info[:2], threaded),
+        "version": platform.python_version() + threaded,
+        "swap": swap_state(),
+        "tests": tests,
+        "unknown": unknown,
+        "suite": os.path.dirname(import_module(MODULES[0]).__file__),
+    }
+
+
+class EventResult(unittest.TestResult):
+    """Sends one event when a test starts and one when it stops."""
+
+    def __init__(self, send):
+        super().__init__()
+        self._send = send
+        self._outcome = None
+
+    def startTest(self, test):
+        from test import support
+
+        super().startTest(test)
+        support.environment_altered = False
+        self._outcome = ("passed", "")
+        self._send({"event": "start", "test": short_id(test)})
+
+    def stopTest(self, test):
+        from test import support
+
+        super().stopTest(test)
+        outcome, detail = self._outcome
+        if outcome == "passed" and support.environment_altered:
+            outcome, detail = "failed", "threads or processes were left behind after the test"
+        self._send({"event": "stop", "test": short_id(test), "outcome": outcome, "detail": detail})
+
+    def _set(self, test, outcome, detail):
+        if isinstance(test, unittest.TestCase):
+            self._outcome = (outcome, detail)
+        else:  # set-up or tear-down of a module or class
+            self._send({"event": "broken", "detail": f"{test}: {detail}"})
+
+    def addFailure(self, test, err):
+        self._set(test, "failed", self._exc_info_to_string(err, test))
+
+    def addError(self, test, err):
+        self._set(test, "failed", self._exc_info_to_string(err, test))
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self._set(test, "failed", f"{subtest}\n" + self._exc_info_to_string(err, test))
+
+    def addSkip(self, test, reason):
+        self._set(test, "skipped", reason)
+
+    def addExpectedFailure(self, test, err):
+        self._set(test, "passed", "")
+
+    def addUnexpectedSuccess(self, test):
+        self._set(test, "failed", "unexpected success")
+
+
+def short_id(test):
+    return test.id().removeprefix(PACKAGE + ".")
+
+
+def run(descriptor, ids):
+    os.set_inheritable(descriptor, False)
+    stream = os.fdopen(descriptor, "w", buffering=1)
+
+    def send(event):
+        stream.write(json.dumps(event) + "\n")
+
+    suite = unittest.TestLoader().loadTestsFromNames([f"{PACKAGE}.{test}" for test in ids])
+    suite(EventResult(send))
+    send({"event": "finished"})
+
+
+def main(argv):
+    adapt_support()
+    if argv[:1] == ["list"]:
+        print(json.dumps(describe()))
+    elif argv[:1] == ["run"] and len(argv) > 2:
+        run(int(argv[1]), argv[2:])
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

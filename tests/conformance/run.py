@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""Run CPython's own test.test_concurrent_futures (thread classes) on treadle's classes.
+
+    run.py                                    the interpreter that runs this script
+    run.py --python P --python Q              others; treadle must be importable there (see PYTHONPATH)
+    run.py --stock                            nothing swapped: proves the runner and the suite on this machine
+    run.py --suite-from P                     for interpreters that ship without the package: take it from P's library
+
+A class runs in a process of its own, under a time limit for each test; a test that hangs, crashes the process or leaves
+threads behind has failed. Exclusions are listed with their reasons in exclusions.toml. The exit status is 0 when all that
+ran passed, no exclusion is stale, and there were at least as many tests as exclusions.toml demands; otherwise 1.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+
+HERE = pathlib.Path(__file__).resolve().parent
+EXIT_LIMIT = 30.0  # seconds a process may take to start or to end
+
+
+@dataclasses.dataclass
+class Outcome:
+    test: str
+    outcome: str  # passed, failed, skipped, excluded, stale
+    detail: str = ""
+    seconds: float = 0.0
+
+
+class Target:
+    """One interpreter with one set of classes in it."""
+
+    def __init__(self, python, mode, suite_from, limit):
+        self.python = python
+        self.mode = mode
+        self.limit = limit
+        self.environment = dict(os.environ, TREADLE_CONFORMANCE=mode)
+        path = [str(HERE / "bootstrap"), os.environ.get("PYTHONPATH")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        self.environment.pop("TREADLE_CONFORMANCE_SUITE", None)
+        if not has_suite(python):
+            if not suite_from:
+                raise SystemExit(f"{python} ships without test.test_concurrent_futures: name one that has it with --suite-from")
+            self.environment["TREADLE_CONFORMANCE_SUITE"] = stdlib_of(suite_from)
+        self.info = self._describe()
+
+    def _describe(self):
+        done = subprocess.run(
+            [self.python, str(HERE / "child.py"), "list"],
+            env=self.environment, capture_output=True, text=True, timeout=120,
+        )
+        if done.returncode:
+            raise SystemExit(f"{self.python}: cannot list the suite\n{done.stdout}{done.stderr}")
+        info = json.loads(done.stdout)
+        for name, module in info["swap"].items():
+            if module.startswith("treadle") != (self.mode == "treadle"):
+                raise SystemExit(f"{self.python}: {name} comes from {module} although {self.mode} was asked for")
+        if info["unknown"]:
+            raise SystemExit(f"{self.python}: test classes the runner does not know: {', '.join(info['unknown'])}")
+        return info
+
+    @property
+    def label(self):
+        return self.info["label"]
+
+
+def stdlib_of(python):
+    return ask(python, "import sysconfig; print(sysconfig.get_path('stdlib'))")
+
+
+def has_suite(python):
+    code = "import importlib.util as u; print(bool(u.find_spec('test') and u.find_spec('test.test_concurrent_futures')))"
+    return ask(python, code) == "True"
+
+
+def ask(python, code):
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise SystemExit(f"{python} cannot be run:\n{done.stderr}")
+    return done.stdout.strip()
+
+
+class Batch:
+    """Some tests in one process: starts it, reads its events, ends it."""
+
+    def __init__(self, target, tests):
+        self.target = target
+        self.tests = tests
+        self.outcomes = {}
+        self.broken = []
+        self.current = None
+        self.finished = False
+
+    def run(self):
+        reader, writer = os.pipe()
+        with tempfile.TemporaryFile() as log:
+            command = [self.target.python, "-X", "faulthandler", str(HERE / "child.py"), "run", str(writer), *self.tests]
+            process = subprocess.Popen(
+                command, env=self.target.environment, pass_fds=[writer], start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )
+            os.close(writer)
+            with os.fdopen(reader, "rb", buffering=0) as stream:
+                hung = not self._follow(stream)
+            ending = self._end(process, hung)
+            log.seek(0)
+            output = log.read().decode(errors="replace").partition("Current thread's C stack trace")[0]
+            self._conclude(ending, output[-6000:])
+
+    def _follow(self, stream):
+        """Read events until the end; False when nothing came for too long."""
+        pending = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while not self.finished:
+                if not selector.select(self.target.limit if self.current else EXIT_LIMIT):
+                    return False
+                chunk = stream.read(65536)
+                if not chunk:
+                    return True
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    self._event(json.loads(line))
+        return True
+
+    def _event(self, event):
+        match event["event"]:
+            case "start":
+                self.current = (event["test"], time.monotonic())
+            case "stop":
+                seconds = time.monotonic() - self.current[1]
+                self.outcomes[event["test"]] = Outcome(event["test"], event["outcome"], event["detail"], seconds)
+                self.current = None
+            case "broken":
+                self.broken.append(event["detail"])
+            case "finished":
+                self.finished = True
+
+    def _end(self, process, hung):
+        """Wait for the process; says what was wrong with its end, or nothing."""
+        ending = ""
+        try:
+            if hung:
+                raise subprocess.TimeoutExpired(process.args, self.target.limit)
+            process.wait(EXIT_LIMIT)
+        except subprocess.TimeoutExpired:
+            ending = "hung"
+            process.send_signal(signal.SIGABRT)  # faulthandler prints every thread's stack
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        return ending or (process.returncode and f"ended with status {process.returncode}")
+
+    def _conclude(self, ending, log):
+        if self.current:
+            test, started = self.current
+            detail = f"{ending or 'the process went away'}\n{log}"
+            self.outcomes[test] = Outcome(test, "failed", detail, time.monotonic() - started)
+        elif ending and self.finished:
+            self.broken.append(f"all tests had run, then the process {ending}\n{log}")
+        elif not self.finished:
+            self.broken.append(f"the process {ending or 'went away'} between tests\n{log}")
+
+
+def run_class(target, name, tests):
+    """Outcomes of one class's tests; what is left after a hang or a crash goes on in a fresh process."""
+    outcomes, left = {}, list(tests)
+    while left:
+        batch = Batch(target, left)
+        batch.run()
+        outcomes |= batch.outcomes
+        for number, detail in enumerate(batch.broken):
+            outcomes[f"{name}.<process {number}>"] = Outcome(f"{name}.<process {number}>", "failed", detail)
+        remaining = [test for test in left if test not in outcomes]
+        if len(remaining) == len(left):
+            outcomes |= {test: Outcome(test, "failed", "was never run: " + "\n".join(batch.broken)) for test in left}
+            break
+        left = remaining
+    if len(tests) > 1:
+        for outcome in outcomes.values():
+            if outcome.outcome == "failed" and outcome.test in tests:
+                outcome.detail += alone_note(target, outcome.test)
+    return list(outcomes.values())
+
+
+def alone_note(target, test):
+    """How a test that failed among others does in a process of its own: said in the report, it stays failed."""
+    batch = Batch(target, [test])
+    batch.run()
+    result = batch.outcomes.get(test)
+    return f"\n(alone in a process: {result.outcome if result else 'never ran'})"
+
+
+def run_excluded(target, test, reason):
+    batch = Batch(target, [test])
+    batch.run()
+    result = batch.outcomes.get(test)
+    if result and result.outcome == "passed" and not batch.broken:
+        return Outcome(test, "stale", f"passes, yet it is excluded: {reason}", result.seconds)
+    return Outcome(test, "excluded", reason, result.seconds if result else 0.0)
+
+
+def load_exclusions(path, target):
+    """{test: reason} for this target, the least number of tests, and entries that name no test."""
+    table = tomllib.loads(path.read_text())
+    excluded, unknown = {}, []
+    for entry in table.get("exclude", []):
+        if target.label in entry["pythons"] and target.mode in entry["implementation"]:
+            excluded[entry["test"]] = entry["reason"]
+            if entry["test"] not in target.info["tests"]:
+                unknown.append(entry["test"])
+    return excluded, table["minimum"].get(target.label), unknown
+
+
+def run_target(target, exclusions_path, jobs, only):
+    """Every outcome on one interpreter, and the complaints that are about no single test."""
+    excluded, minimum, unknown = load_exclusions(exclusions_path, target)
+    chosen = [test for test in target.info["tests"] if only in test]
+    complaints = [f"exclusions.toml names {test}, which does not exist here" for test in unknown]
+    if minimum is None:
+        complaints.append(f"exclusions.toml has no minimum for {target.label}")
+    elif not only and len(chosen) < minimum:
+        complaints.append(f"only {len(chosen)} tests found, at least {minimum} expected")
+    classes = collections.defaultdict(list)
+    for test in chosen:
+        if test not in excluded:
+            classes[test.rpartition(".")[0]].append(test)
+    outcomes = []
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        work = [pool.submit(run_class, target, name, tests) for name, tests in classes.items()]
+        lone = [pool.submit(run_excluded, target, test, excluded[test]) for test in chosen if test in excluded]
+        for future in work:
+            outcomes += future.result()
+        outcomes += [future.result() for future in lone]
+    if not any(outcome.outcome == "passed" for outcome in outcomes):
+        complaints.append("not a single test passed")
+    return outcomes, complaints
+
+
+def summarize(target, outcomes, complaints, seconds):
+    count = collections.Counter(outcome.outcome for outcome in outcomes)
+    return {
+        "python": target.info["version"],
+        "label": target.label,
+        "classes": target.mode,
+        "suite": "borrowed" if "TREADLE_CONFORMANCE_SUITE" in target.environment else "own",
+        "run": len(outcomes) - count["skipped"],
+        "passed": count["passed"],
+        "failed": count["failed"] + count["stale"],
+        "excluded": count["excluded"],
+        "skipped": count["skipped"],
+        "seconds": round(seconds, 1),
+        "complaints": complaints,
+        "tests": [dataclasses.asdict(outcome) for outcome in sorted(outcomes, key=lambda o: o.test)],
+    }
+
+
+def print_details(summary):
+    for complaint in summary["complaints"]:
+        print(f"{summary['python']}: {complaint}")
+    for test in summary["tests"]:
+        if test["outcome"] in ("failed", "stale"):
+            print(f"\n{summary['python']}: {test['test']} {test['outcome'].upper()}\n    " + test["detail"].replace("\n", "\n    "))
+    for test in summary["tests"]:
+        if test["outcome"] in ("excluded", "skipped"):
+            print(f"{summary['python']}: {test['test']} {test['outcome']}: {test['detail']}")
+
+
+def print_table(summaries):
+    columns = ("python", "classes", "suite", "run", "passed", "failed", "excluded", "skipped", "seconds")
+    rows = [columns, *[[str(summary[column]) for column in columns] for summary in summaries]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    print()
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", action="append", help="interpreter to test (may be repeated)")
+    parser.add_argument("--stock", action="store_true", help="leave the standard library's classes in place")
+    parser.add_argument("--suite-from", metavar="PYTHON", help="borrow the suite of this interpreter where there is none")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only tests whose name contains this")
+    parser.add_argument("--exclusions", type=pathlib.Path, default=HERE / "exclusions.toml")
+    parser.add_argument("--limit", type=float, default=90.0, help="seconds a single test may take (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="classes run side by side (%(default)s)")
+    parser.add_argument("--json", type=pathlib.Path, help="write everything to this file as well")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    options = parse_arguments(argv)
+    mode = "stock" if options.stock else "treadle"
+    summaries = []
+    for python in options.python or [sys.executable]:
+        target = Target(python, mode, options.suite_from, options.limit)
+        started = time.monotonic()
+        outcomes, complaints = run_target(target, options.exclusions, options.jobs, options.only)
+        summaries.append(summarize(target, outcomes, complaints, time.monotonic() - started))
+        print_details(summaries[-1])
+    print_table(summaries)
+    if options.json:
+        options.json.write_text(json.dumps(summaries, indent=1) + "\n")
+    return 1 if any(summary["failed"] or summary["complaints"] for summary in summaries) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
