@@ -1,0 +1,106 @@
+"""What the demo found: the table for people, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle._demo import machine
+from treadle._demo.section import Outcome, Role
+
+HEADER = (
+    "job",
+    "threads",
+    "one by one",
+    "stdlib",
+    "treadle",
+    "over one by one",
+    "over stdlib",
+    "results",
+)
+LEGEND = "stdlib: concurrent.futures.ThreadPoolExecutor.  Times: best round.  Below 1x is slower."
+
+
+def heading() -> str:
+    """What runs where."""
+    return "\n".join(
+        (
+            f"treadle      {machine.treadle_version()}",
+            f"machine      {machine.machine().line()}",
+            f"interpreter  {machine.interpreter().line()}",
+        )
+    )
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One row a section: best time of every side, and how much faster treadle was."""
+    return aligned([HEADER, *map(_row, outcomes)]) + "\n" + LEGEND
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text with a rule under the first; the first column to the left, others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_line(row, widths) for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def seconds(value: float | None) -> str:
+    """A time with three significant digits and its unit."""
+    if value is None:
+        return "-"
+    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
+        if value < limit:
+            return f"{value * factor:.3g} {unit}" if value * factor < 1000 else f"1 {unit}"
+    return f"{value:.2f} s"
+
+
+def factor(value: float | None) -> str:
+    """A speed-up such as 18.4x; below 1 it is a slow-down."""
+    if value is None:
+        return "-"
+    if value < 0.1:
+        return f"{value:.2g}x"
+    return f"{value:.2f}x" if value < 10 else f"{value:.1f}x"
+
+
+def as_json(outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """The whole run as a JSON document; times are seconds."""
+    return {
+        **machine.as_json(),
+        "agree": all(outcome.difference is None for outcome in outcomes),
+        "sections": [_section_json(outcome) for outcome in outcomes],
+    }
+
+
+def _row(outcome: Outcome) -> tuple[str, ...]:
+    return (
+        outcome.section.title,
+        str(outcome.section.workers),
+        *(seconds(outcome.best(role)) for role in (Role.ALONE, Role.STANDARD, Role.TREADLE)),
+        factor(outcome.speedup(Role.ALONE)),
+        factor(outcome.speedup(Role.STANDARD)),
+        "agree" if outcome.difference is None else "DIFFER",
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.ljust(width) if index == 0 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _section_json(outcome: Outcome) -> dict[str, object]:
+    return {
+        "key": outcome.section.key,
+        "title": outcome.section.title,
+        "workers": outcome.section.workers,
+        "seconds": {role.value: times for role, times in outcome.seconds.items()},
+        "best": {role.value: outcome.best(role) for role in outcome.seconds},
+        "speedup": {
+            "over one by one": outcome.speedup(Role.ALONE),
+            "over concurrent.futures": outcome.speedup(Role.STANDARD),
+        },
+        "difference": outcome.difference,
+    }
