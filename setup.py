@@ -181,7 +181,7 @@ class build_ext(_build_ext):
         """Put the extension next to the package, at once and only if it changed."""
         build_py = self.get_finalized_command("build_py")
         for ext in self.extensions:
-            built = Path(self.get_ext_fullpath(ext.name))
+            built = Path(self.build_lib, self.get_ext_filename(ext.name))
             package_dir = Path(build_py.get_package_dir(ext.name.rpartition(".")[0]))
             replace_if_changed(built, package_dir / built.name)
 
