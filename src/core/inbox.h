@@ -1,0 +1,63 @@
+/* Many producers hand items to one consumer: the way into a loop from other
+ * threads, from a pool's workers and from signal handlers.
+ *
+ * Any thread may post; one thread, the owner, drains and closes.  Lock-free;
+ * items are linked through themselves, so posting allocates nothing and is safe
+ * in a signal handler.  No Python thread state.
+ *
+ * The whole state is one word: a stack of posted items, newest first, or one of
+ * three marks.  Every change is a read-modify-write of that word, so an item is
+ * either in the batch of a drain or finds the mark which that drain left.
+ *
+ *     armed   empty; the next post returns 1, and its caller wakes the owner
+ *     awake   empty; the owner will look again before it sleeps: no wake needed
+ *     closed  for good */
+#ifndef TDL_CORE_INBOX_H
+#define TDL_CORE_INBOX_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* To be embedded in what is posted. */
+struct tdl_item {
+    struct tdl_item *next; /* the inbox's from post to drain, then the owner's */
+};
+
+enum tdl_inbox_mark { /* what an empty inbox says to the next post */
+    TDL_INBOX_ARMED = 0,
+    TDL_INBOX_AWAKE = 1,
+    TDL_INBOX_CLOSED = 2
+};
+
+struct tdl_inbox {
+    _Atomic(uintptr_t) head; /* atomic; the newest item, or a mark */
+};
+
+/* Make `inbox` empty and armed.  Before it is shared, or in a forked child. */
+static inline void
+tdl_inbox_init(struct tdl_inbox *inbox)
+{
+    atomic_init(&inbox->head, TDL_INBOX_ARMED);
+}
+
+/* Hand `item` to the owner of `inbox`, from any thread or signal handler.
+ * Owns: takes `item` on success; the caller keeps it on failure.
+ * Thread state: not needed.  Blocks: never.  Locks: none.
+ * Returns 1 if the owner must be woken, 0 if a wake-up is pending or the owner
+ * is awake, -ESHUTDOWN after tdl_inbox_close(). */
+int tdl_inbox_post(struct tdl_inbox *inbox, struct tdl_item *item);
+
+/* Take out all that was posted and leave `mark`, ARMED or AWAKE, behind.
+ * The owner passes AWAKE while it has other work to do, and must pass ARMED, and
+ * get NULL, directly before it sleeps.  One that always passes ARMED is woken
+ * once a batch.  What a poster did before its post is visible to the owner.
+ * Owns: the items are the owner's.  Owner only.  Blocks: never.
+ * Returns the batch, oldest first and ended by NULL; NULL if there is none or
+ * the inbox is closed. */
+struct tdl_item *tdl_inbox_drain(struct tdl_inbox *inbox, enum tdl_inbox_mark mark);
+
+/* Let every later post fail.  Owner only; calling again is harmless.
+ * Returns what was posted and not yet drained, as tdl_inbox_drain() does. */
+struct tdl_item *tdl_inbox_close(struct tdl_inbox *inbox);
+
+#endif
