@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 import treadle
 from treadle import __main__ as cli
 from treadle._demo import command, files, pages, pools
@@ -137,25 +136,22 @@ def test_bad_arguments_are_refused(arguments: tuple[str, str]) -> None:
 
 
 def test_fetch_gives_up_on_a_missing_page() -> None:
-    with pages.running_server(0.0) as port:
-        with pytest.raises(DemoError, match="status 404"):
-            pages.fetch(port, 5.0, "missing")  # type: ignore[arg-type]
+    with pages.running_server(0.0) as port, pytest.raises(DemoError, match="status 404"):
+        pages.fetch(port, 5.0, "missing")  # type: ignore[arg-type]
 
 
 def test_server_stops_when_the_section_fails() -> None:
-    with pytest.raises(RuntimeError, match="on purpose"):
-        with pages.running_server(0.0) as port:
-            assert pages.fetch(port, 5.0, 1) == pages.fetch(port, 5.0, 1)
-            raise RuntimeError("on purpose")
+    with pytest.raises(RuntimeError, match="on purpose"), pages.running_server(0.0) as port:
+        assert pages.fetch(port, 5.0, 1) == pages.fetch(port, 5.0, 1)
+        raise RuntimeError("on purpose")
     with pytest.raises(ConnectionRefusedError):
         pages.fetch(port, 5.0, 1)
 
 
 def test_a_server_that_does_not_start_is_told(monkeypatch) -> None:
     monkeypatch.setattr(pages.server, "__file__", "/nonexistent/server.py")
-    with pytest.raises(DemoError, match="did not start"):
-        with pages.running_server(0.0):
-            pytest.fail("there is no server")
+    with pytest.raises(DemoError, match="did not start"), pages.running_server(0.0):
+        pytest.fail("there is no server")
 
 
 def test_pages_are_different_from_each_other() -> None:

@@ -6,7 +6,6 @@ import contextlib
 import io
 
 import pytest
-
 from treadle._demo import machine, report
 from treadle._demo.progress import Progress
 from treadle._demo.section import Role, Section, Side, first_difference, run_section

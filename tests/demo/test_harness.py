@@ -1,0 +1,199 @@
+"""The benchmark harness: order of rounds, arithmetic, verdicts, and what it writes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+PATIENCE = 300
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The modules of benchmarks/, which is a directory of programs and not a package."""
+    names = ("harness", "report", "plot", "native_job", "memory_of_queue", "bench_threads", "run")
+    if not BENCHMARKS.is_dir():
+        pytest.skip("benchmarks/ is not there: tests run away from the sources")
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+def row_of(bench, baseline, subject, **options):
+    """A row whose sides give these costs, one a round."""
+    first, second = iter(baseline), iter(subject)
+    sides = {
+        "baseline": bench.harness.Side("old", lambda: bench.harness.Sample(next(first), 0.5)),
+        "subject": bench.harness.Side("new", lambda: bench.harness.Sample(next(second))),
+    }
+    return bench.harness.Row(**{"key": "row", "title": "a row", "target": 4.0, **sides, **options})
+
+
+def measured(bench, baseline, subject, **options):
+    row = row_of(bench, baseline, subject, **options)
+    return bench.harness.measure(row, len(baseline), lambda text: None)
+
+
+def test_rounds_are_interleaved_and_noted(bench) -> None:
+    notes: list[str] = []
+    bench.harness.measure(row_of(bench, [1, 1], [1, 1]), 2, notes.append)
+    assert notes == [
+        "row: old, round 1 of 2",
+        "row: new, round 1 of 2",
+        "row: old, round 2 of 2",
+        "row: new, round 2 of 2",
+    ]
+
+
+def test_the_best_of_each_side_counts(bench) -> None:
+    result = measured(bench, [9.0, 8.0, 10.0], [3.0, 2.5, 2.0])
+    assert result.ratio == 4.0
+    assert bench.harness.median(result.baseline) == 9.0
+
+
+@pytest.mark.parametrize(
+    ("subject", "tolerance", "word"),
+    [(2.0, 0.0, "met"), (2.1, 0.0, "short"), (2.1, 0.05, "met"), (2.2, 0.05, "short")],
+)
+def test_verdict(bench, subject: float, tolerance: float, word: str) -> None:
+    result = measured(bench, [8.0], [subject], tolerance=tolerance)
+    assert bench.report.verdict(result) == word
+    assert result.met is (word == "met")
+
+
+def test_a_row_that_is_unavailable_is_not_run(bench) -> None:
+    result = measured(bench, [], [], unavailable="no second core")
+    assert (result.ratio, result.met) == (None, None)
+    assert bench.report.verdict(result) == "n/a"
+    assert "n/a row: no second core" in bench.report.table([result])
+
+
+def test_stopwatch_divides_by_tasks_and_tells_wall_from_cpu(bench) -> None:
+    with bench.harness.Stopwatch(10) as watch:
+        time.sleep(0.05)
+    sample = watch.sample()
+    assert 0.005 <= sample.cost < 0.05
+    assert sample.cpu < sample.cost / 2
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1.234e-6, "s", "1.23 us"),
+        (0.0123, "s", "12.3 ms"),
+        (0.0, "s", "0.00 ns"),
+        (512, "B", "512 B"),
+        (2048, "B", "2.00 KiB"),
+    ],
+)
+def test_cost_in_words(bench, value: float, unit: str, text: str) -> None:
+    assert bench.report.cost(value, bench.harness.Unit(unit)) == text
+
+
+def test_table_and_document(bench, tmp_path: Path) -> None:
+    results = [measured(bench, [8e-6, 9e-6], [2e-6, 3e-6])]
+    text = bench.report.table(results)
+    assert text.splitlines()[2].split() == [
+        *("a", "row", "old", "8.00", "us", "500", "ms", "new", "2.00", "us", "-"),
+        *("4.00x", "4x", "met"),
+    ]
+    data = bench.report.document("area", "command", 2, results)
+    table_file, json_file = bench.report.write(tmp_path, "area-x", text, data)
+    assert table_file.read_text() == text + "\n"
+    document = json.loads(json_file.read_text())
+    assert {"machine", "interpreter", "date", "command", "rounds", "treadle"} <= set(document)
+    (row,) = document["rows"]
+    assert row["baseline"]["samples"] == [8e-6, 9e-6]
+    assert (row["ratio"], row["verdict"], row["target"]) == (4.0, "met", 4.0)
+
+
+def test_plot_is_drawn(bench, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
+    picture = tmp_path / "plot.svg"
+    missing = measured(bench, [], [], unavailable="no second core")
+    assert bench.plot.draw([measured(bench, [8.0], [2.0]), missing], "title", picture)
+    assert "4.0x" in picture.read_text()
+    assert not bench.plot.draw([missing], "title", tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
+
+
+def test_the_thread_rows_are_those_promised(bench) -> None:
+    targets = {row.key: row.target for row in bench.bench_threads.rows(quick=False)}
+    assert targets == {
+        "submit-result": 4,
+        "burst-wait": 6,
+        "burst-results": 15,
+        "as-completed": 4,
+        "map": 30,
+        "run-in-executor": 2,
+        "gather": 2.5,
+        "sleeps": 1,
+        "cpu-map": 1.8,
+        "native": 1.9,
+        "memory": 2,
+    }
+
+
+def test_every_thread_row_runs(bench) -> None:
+    for row in bench.bench_threads.rows(quick=True):
+        result = bench.harness.measure(row, 1, lambda text: None)
+        if row.unavailable is None:
+            assert result.ratio > 0, row.key
+        else:
+            assert result.ratio is None, row.key
+
+
+def run_benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / "run.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_the_command_keeps_results_where_told(bench, tmp_path: Path) -> None:
+    done = run_benchmarks(
+        "threads", "--quick", "--rounds", "1", "--rows", "sl*", "--output", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "200 sleeps of 1 ms" in done.stdout and "submit(noop)" not in done.stdout
+    (json_file,) = tmp_path.glob("threads-cp3*.json")
+    (row,) = json.loads(json_file.read_text())["rows"]
+    assert row["key"] == "sleeps"
+    assert row["baseline"]["best"] >= 0.001 / 4  # four at a time, none shorter than asked
+
+
+def test_check_fails_when_a_row_is_short(bench, monkeypatch, capsys) -> None:
+    for cost, status in ((4.0, 1), (1.0, 0)):
+        rows = [row_of(bench, [8.0], [cost])]
+        monkeypatch.setattr(bench.bench_threads, "rows", lambda quick, rows=rows: rows)
+        arguments = ["threads", "--rounds", "1", "--rows", "*", "--check"]
+        assert bench.run.main(arguments) == status
+    assert "short" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "no such area: nowhere"),
+        (["threads", "--rows", "nothing"], "no row matches"),
+        (["threads", "--rounds", "0"], "--rounds must be 1 or more"),
+    ],
+)
+def test_bad_arguments(bench, arguments: list[str], words: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        bench.run.main(arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
