@@ -20,17 +20,21 @@ def fail_deep_down(depth=3):
 
 
 def failure():
-    """An exception with a traceback (whose frames know of no future)."""
     try:
         fail_deep_down()
     except Failure as error:
         return error
 
 
-def failed_future(impl):
+def failed_with(impl, error):
     future = impl.Future()
-    future.set_exception(failure())
+    future.set_exception(error)
     return future
+
+
+def failed_future(impl):
+    # No frame that the traceback can reach, callers included, may have the future in a variable.
+    return failed_with(impl, failure())
 
 
 def frames_of(error):
