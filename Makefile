@@ -1,0 +1,80 @@
+# What can be done here, with everything set up on the way: `make help`.
+#
+#     PYTHON=...    the interpreter to use (default: python3, or a newer one)
+#     PYTHONS=...   the interpreters of test-all and conformance, blank separated
+#                   (default: every supported one on PATH, in pyenv, in ~/.cache/pythons)
+#     TESTS=...     what pytest runs (default: all)      PYTEST=...  more options for it
+#     TREADLE_*     how the extension is built: see setup.py
+#
+# tools/env.sh prints the Python of build/venv-<interpreter>, after it has made
+# the environment, installed the named groups into it and built the extension.
+
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?=
+PYTHONS ?=
+TESTS ?=
+PYTEST ?=
+DEMO ?=
+BENCH ?=
+export PYTHON PYTHONS
+
+ENV := tools/env.sh
+
+.PHONY: help build demo test test-core test-all conformance test-asan bench \
+	format format-check layers typecheck wheel clean
+
+help: ## say what there is (this text)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@sed -n '/^#     /s/^#  //p' Makefile
+
+build: ## build the extension in place, next to python/treadle
+	@$(ENV)
+
+demo: ## see it work: treadle next to concurrent.futures (DEMO="--delay 0.1")
+	@py=$$($(ENV)); "$$py" -m treadle demo $(DEMO)
+
+test: ## run the Python tests (TESTS=tests/future PYTEST=-x)
+	@py=$$($(ENV) test); "$$py" -m pytest -q $(PYTEST) $(TESTS)
+
+test-core: ## run the C tests of src/core under ASan and UBSan, then under TSan
+	@$(MAKE) -C tests/core asan
+	@$(MAKE) -C tests/core tsan
+
+test-all: ## run the Python tests on every interpreter (PYTHONS=)
+	@tools/each.sh "tests" $(MAKE) test
+
+conformance: ## run CPython's own tests of concurrent.futures on treadle's classes (PYTHONS=)
+	@tools/conformance.sh
+
+test-asan: ## run the Python tests on an ASan and UBSan build
+	@tools/test_asan.sh $(PYTEST) $(TESTS)
+
+bench: ## measure against concurrent.futures (BENCH=--quick)
+	@py=$$($(ENV) 'bench?'); \
+	plot=$$("$$py" -c 'import importlib.util as u; print("--plot" if u.find_spec("matplotlib") else "")'); \
+	"$$py" benchmarks/run.py $$plot $(BENCH)
+
+format: ## format the C sources (clang-format from PyPI)
+	@tools/format.sh -i
+
+format-check: ## fail if `make format` would change anything
+	@tools/format.sh --dry-run --Werror
+
+layers: ## check that includes point down, headers compile alone, sizes are kept
+	@python=$$(tools/find_python.sh); "$$python" tools/layers.py
+
+typecheck: ## mypy --strict on the package, stubtest on the stubs of treadle._native
+	@py=$$($(ENV) typecheck progress); \
+	"$$py" -m mypy --strict --cache-dir build/mypy -p treadle; \
+	MYPYPATH=python "$$py" -m mypy.stubtest treadle._native
+
+wheel: ## build sdist and wheel, try the wheel in an empty environment
+	@tools/try_wheel.sh
+
+clean: ## remove everything that was built
+	rm -rf build dist python/*.egg-info .pytest_cache .mypy_cache .hypothesis
+	rm -f python/treadle/_native.*.so
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

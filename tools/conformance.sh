@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# tests/conformance/run.py on each interpreter (PYTHONS=).  One that ships
+# without test.test_concurrent_futures borrows it from the oldest that has it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+has_suite() {
+    "$1" -I -c 'import sys, importlib.util as u
+sys.exit(not (u.find_spec("test") and u.find_spec("test.test_concurrent_futures")))'
+}
+
+if [ -n "${TREADLE_SUITE_FROM+set}" ]; then  # one interpreter, called by each.sh
+    py=$(tools/env.sh)
+    if has_suite "$py"; then
+        exec "$py" tests/conformance/run.py
+    elif [ -n "$TREADLE_SUITE_FROM" ]; then
+        exec "$py" tests/conformance/run.py --suite-from "$TREADLE_SUITE_FROM"
+    fi
+    echo "skipped: this interpreter has no test.test_concurrent_futures and none was found that has"
+    exit 0
+fi
+
+export TREADLE_SUITE_FROM=
+while read -r python; do
+    if has_suite "$python"; then
+        TREADLE_SUITE_FROM=$python
+        break
+    fi
+done < <(PYTHONS='' tools/find_python.sh all)
+exec tools/each.sh conformance tools/conformance.sh

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Run the Python tests on an extension built with ASan and UBSan.
+#
+#     test_asan.sh [PYTEST ARGUMENT...]
+#
+# The interpreter itself is not sanitized, so the run-time library has to be
+# preloaded, its allocator has to see every object (PYTHONMALLOC=malloc), and
+# leaks are not looked for: an interpreter leaves much behind at its exit.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+py=$(tools/env.sh --no-build test)
+lib=$PWD/build/lib-asan-$(basename "$(dirname "$(dirname "$py")")")
+cc=${CC:-cc}
+TREADLE_SANITIZE=address,undefined "$py" setup.py -q build --build-lib "$lib"
+"$py" -I -c 'import pathlib, sys; [p.unlink() for p in pathlib.Path(sys.argv[1]).rglob("*.pyc")]' "$lib"
+
+export LD_PRELOAD
+LD_PRELOAD="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubsan.so)"
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export PYTHONMALLOC=malloc PYTHONPATH=$lib PYTHONDONTWRITEBYTECODE=1 TREADLE_SANITIZED=1
+loaded=$("$py" -c 'import treadle._native as n; print(n.__file__)')
+case $loaded in
+    "$lib"/*) ;;
+    *) echo "treadle: $loaded was imported, not the sanitized build" >&2; exit 1 ;;
+esac
+exec "$py" -m pytest -q "$@"
