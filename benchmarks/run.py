@@ -2,7 +2,7 @@
 
 An area is a module ``bench_<area>.py`` here with a function ``rows(quick) -> list[Row]``.  Full
 runs are kept in results/<area>-<interpreter>.json (.txt, .svg); partial ones (--quick, --rows)
-only where --output says.
+only where --output says.  Runs on one core (--pin) are kept apart, as ...-pinned.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help=f"rounds a side ({harness.ROUNDS})")
     parser.add_argument("--rows", metavar="PATTERN", help="only rows whose key matches, as submit*")
     parser.add_argument("--plot", action="store_true", help="draw the ratios (needs matplotlib)")
+    parser.add_argument("--pin", action="store_true", help="run on one core only (n/a for scaling)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to keep the results")
     parser.add_argument("--check", action="store_true", help="exit 1 if a measured row is short")
     return parser
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--rounds must be 1 or more")
     if options.plot and not plot.available():
         parser.error("--plot needs matplotlib: pip install matplotlib")
+    if options.pin:
+        pin()
     command = shlex.join(["python", "benchmarks/run.py", *(sys.argv[1:] if argv is None else argv)])
     results = [
         result for area in options.area or areas() for result in run_area(area, options, command)
@@ -60,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not results:
         parser.error("no row matches")
     return int(options.check and any(result.met is False for result in results))
+
+
+def pin() -> None:
+    """Keep this process and its children on one core, so that hand-offs never cross cores."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def run_area(area: str, options: argparse.Namespace, command: str) -> list[harness.Result]:
@@ -90,7 +99,7 @@ def keep(
     directory = options.output or (None if partial else RESULTS)
     if directory is None:
         return
-    stem = f"{area}-{machine.interpreter().tag}"
+    stem = f"{area}-{machine.interpreter().tag}" + ("-pinned" if options.pin else "")
     written = report.write(directory, stem, text, data)
     picture = directory / f"{stem}.svg"
     title = f"treadle, {area}: {machine.interpreter().line()}, {machine.machine().cores} cores"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -173,6 +174,16 @@ def test_the_command_keeps_results_where_told(bench, tmp_path: Path) -> None:
     (row,) = json.loads(json_file.read_text())["rows"]
     assert row["key"] == "sleeps"
     assert row["baseline"]["best"] >= 0.001 / 4  # four at a time, none shorter than asked
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cannot choose a core here")
+def test_pinned_runs_are_kept_apart(tmp_path: Path) -> None:
+    common = ("threads", "--quick", "--rounds", "1", "--rows", "[sn]*s", "--output", str(tmp_path))
+    done = run_benchmarks(*common, "--pin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (json_file,) = tmp_path.glob("*.json")
+    assert json_file.stem.endswith("-pinned")
+    assert json.loads(json_file.read_text())["machine"]["cores"] == 1
 
 
 def test_check_fails_when_a_row_is_short(bench, monkeypatch, capsys) -> None:
