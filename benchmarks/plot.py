@@ -21,7 +21,7 @@ def available() -> bool:
 
 
 def draw(results: Sequence[Result], title: str, path: Path) -> bool:
-    """Write the plot to `path`; the suffix chooses the format.  False if there is nothing to draw."""
+    """Write the plot to `path`; the suffix chooses the format.  False if nothing was measured."""
     measured = [(result, ratio) for result in results if (ratio := result.ratio) is not None]
     if not measured:
         return False
