@@ -1,0 +1,59 @@
+"""For every Python test: a hang is a failure, and the run says what it ran on."""
+
+import faulthandler
+import os
+import platform
+import sys
+
+import pytest
+
+try:
+    from _pytest.faulthandler import fault_handler_stderr_fd_key as real_stderr
+except ImportError:  # pytest's own affair; without it the stacks go to the captured stderr
+    real_stderr = None
+
+# Seconds that one phase of a test may take: setup, call, teardown.  The slowest
+# needs a fraction of it; 0 turns the watch off, for a debugger.
+LIMIT = float(os.environ.get("TREADLE_TEST_TIMEOUT", "180"))
+
+
+def watch(item):
+    """End the run, with the stacks of all threads, unless called again in time."""
+    if LIMIT > 0:
+        stderr = item.config.stash.get(real_stderr, 2) if real_stderr else 2
+        faulthandler.dump_traceback_later(LIMIT, exit=True, file=stderr)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item):
+    watch(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item):
+    watch(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
+    watch(item)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_report_header():
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    build = f"{platform.python_implementation()} {platform.python_version()}, GIL {'on' if gil else 'off'}"
+    return [f"{build}, {os.cpu_count()} CPUs", extension()]
+
+
+def extension():
+    try:
+        from treadle import _native
+    except ImportError as error:
+        return f"treadle: not importable: {error}"
+    return f"treadle: {_native.__file__}"
