@@ -248,6 +248,6 @@ def sources():
 
 
 setup(
-    ext_modules=[Extension("treadle._native", sources(), include_dirs=["src"])],
+    ext_modules=[Extension("treadle._native", sources(), include_dirs=["src", "python/treadle/include"])],
     cmdclass={"build": build, "build_ext": build_ext},
 )
