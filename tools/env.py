@@ -114,7 +114,10 @@ class Environment:
         if stamp.exists() and stamp.read_text() == digest:
             return
         say(f"installing {' '.join(requirements)}")
-        command = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements]
+        # An older wheel rather than the newest source: some interpreters are too
+        # new or too rare for wheels, and a build may need a toolchain.
+        command = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--prefer-binary"]
+        command += requirements
         try:
             self._run(command, f"cannot install the requirements of {name!r}")
         except Missing:
