@@ -140,7 +140,7 @@ def test_one_of_each_version_and_build(tmp_path):
         fake_python(cache, "3.13/bin/python3", "3.13"),
         fake_python(cache, "3.13t/bin/python3", "3.13", "t"),
     ]
-    fake_python(cache, "3.13-again/bin/python3", "3.13")
+    fake_python(cache, "zz/bin/python3", "3.13")
     fake_python(cache, "3.10/bin/python3", "3.10")
     fake_python(tmp_path, "bin/python3", "3.9")
     for minor in range(11, 16):
