@@ -16,9 +16,11 @@
 int
 tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
+    /* the kernel refuses a time before 0, a time long past like any other */
+    int64_t time = deadline > 0 ? deadline : 0;
     struct timespec until = {
-        .tv_sec = deadline / TDL_NS_PER_S,
-        .tv_nsec = deadline % TDL_NS_PER_S,
+        .tv_sec = time / TDL_NS_PER_S,
+        .tv_nsec = time % TDL_NS_PER_S,
     };
     /* WAIT_BITSET takes an absolute CLOCK_MONOTONIC deadline: no re-arming
      * arithmetic after an interruption */
@@ -84,7 +86,8 @@ tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
      * that the caller gets to look for them */
     int64_t slice = tdl_clock_add(tdl_clock_now(), 50 * TDL_NS_PER_MS);
     int64_t until = deadline < slice ? deadline : slice;
-    struct timespec ts = {.tv_sec = until / TDL_NS_PER_S, .tv_nsec = until % TDL_NS_PER_S};
+    int64_t time = until > 0 ? until : 0; /* a time before 0 would be refused */
+    struct timespec ts = {.tv_sec = time / TDL_NS_PER_S, .tv_nsec = time % TDL_NS_PER_S};
     pthread_mutex_lock(&b->lock);
     if (atomic_load_explicit(word, memory_order_relaxed) != expected)
         r = -EAGAIN;
