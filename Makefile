@@ -44,7 +44,7 @@ test-core: ## run the C tests of src/core under ASan and UBSan, then under TSan
 	@$(MAKE) -C tests/core tsan
 
 test-all: ## run the Python tests on every interpreter (PYTHONS=)
-	@tools/each.sh "tests" $(MAKE) test
+	@tools/each.sh "tests" sh -c 'exec $(MAKE) test PYTHON="$$PYTHON"'
 
 conformance: ## run CPython's own tests of concurrent.futures on treadle's classes (PYTHONS=)
 	@tools/conformance.sh
