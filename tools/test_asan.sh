@@ -13,7 +13,6 @@ py=$(tools/env.sh --no-build test)
 lib=$PWD/build/lib-asan-$(basename "$(dirname "$(dirname "$py")")")
 cc=${CC:-cc}
 TREADLE_SANITIZE=address,undefined "$py" setup.py -q build --build-lib "$lib"
-"$py" -I -c 'import pathlib, sys; [p.unlink() for p in pathlib.Path(sys.argv[1]).rglob("*.pyc")]' "$lib"
 
 export LD_PRELOAD
 LD_PRELOAD="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubsan.so)"
