@@ -22,7 +22,7 @@ def has_package(entry):
 def run_script(source, *arguments, limit=60.0, status=0, options=(), **environment):
     """Run `source`; its standard output. Fails on a hang, on another exit status than `status`, and on stray errors.
 
-    `status` None accepts any; a status other than 0 returns (standard output, standard error)."""
+    `status` None accepts any but a death by a signal; with a status other than 0, (standard output, standard error)."""
     command = [sys.executable, *options, "-c", textwrap.dedent(source), *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -32,7 +32,7 @@ def run_script(source, *arguments, limit=60.0, status=0, options=(), **environme
         stdout, stderr = ((stream or b"").decode(errors="replace") for stream in (error.stdout, error.stderr))
         raise AssertionError(f"the script hangs\n--- stdout\n{stdout}\n--- stderr\n{stderr}") from None
     report = f"status {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
-    assert status is None or done.returncode == status, report
+    assert done.returncode >= 0 if status is None else done.returncode == status, report
     if status == 0:
         assert not done.stderr.strip(), report
         return done.stdout

@@ -1,5 +1,6 @@
 """options(priority=, context=) and ThreadPoolExecutor(context=True)."""
 
+import concurrent.futures
 import contextvars
 import itertools
 
@@ -169,8 +170,6 @@ def test_without_context_workers_have_their_own(native, make_native_pool):
     token = variable.set("caller")
     try:
         # What the standard pool does on this version, whatever that is (threads inherit from 3.14t on).
-        import concurrent.futures
-
         with concurrent.futures.ThreadPoolExecutor(1) as standard:
             expected = standard.submit(variable.get).result(LONG)
         assert pool.submit(variable.get).result(LONG) == expected
