@@ -59,8 +59,7 @@ sift_down(struct tdl_heap *heap, size_t i, struct tdl_heap_entry entry)
 static int
 resize(struct tdl_heap *heap, size_t capacity)
 {
-    struct tdl_heap_entry *entries =
-        tdl_realloc(heap->entries, capacity * sizeof *entries);
+    struct tdl_heap_entry *entries = tdl_realloc(heap->entries, capacity * sizeof *entries);
     if (entries == NULL)
         return -ENOMEM;
     heap->entries = entries;
@@ -127,7 +126,8 @@ compact(struct tdl_heap *heap)
         if (timer->state == TDL_TIMER_CANCELLED) {
             timer->next = gone;
             gone = timer;
-        } else {
+        }
+        else {
             heap->entries[kept++] = heap->entries[i];
         }
     }
@@ -197,7 +197,6 @@ tdl_heap_first(struct tdl_heap *heap)
             return timer;
         heap->cancelled--;
         remove_first(heap);
-        shrink(heap);
         release_timer(heap, timer);
     }
     return NULL;

@@ -13,9 +13,8 @@ tdl_inbox_post(struct tdl_inbox *inbox, struct tdl_item *item)
         item->next = head <= TDL_INBOX_CLOSED ? NULL : (struct tdl_item *)head;
         /* release: the owner sees the item's content; acquire: the poster sees
          * all that the owner did before it left the mark found here */
-    } while (!atomic_compare_exchange_weak_explicit(&inbox->head, &head, (uintptr_t)item,
-                                                    memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(
+        &inbox->head, &head, (uintptr_t)item, memory_order_acq_rel, memory_order_relaxed));
     return head == TDL_INBOX_ARMED;
 }
 

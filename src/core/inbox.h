@@ -23,11 +23,8 @@ struct tdl_item {
     struct tdl_item *next; /* the inbox's from post to drain, then the owner's */
 };
 
-enum tdl_inbox_mark { /* what an empty inbox says to the next post */
-    TDL_INBOX_ARMED = 0,
-    TDL_INBOX_AWAKE = 1,
-    TDL_INBOX_CLOSED = 2
-};
+/* What an empty inbox says to the next post. */
+enum tdl_inbox_mark { TDL_INBOX_ARMED = 0, TDL_INBOX_AWAKE = 1, TDL_INBOX_CLOSED = 2 };
 
 struct tdl_inbox {
     _Atomic(uintptr_t) head; /* atomic; the newest item, or a mark */

@@ -79,8 +79,7 @@ tdl_poller_remove(struct tdl_poller *poller, int fd)
 }
 
 int
-tdl_poller_wait(struct tdl_poller *poller, struct tdl_event *events, int max,
-                int64_t timeout)
+tdl_poller_wait(struct tdl_poller *poller, struct tdl_event *events, int max, int64_t timeout)
 {
     return max <= 0 ? -EINVAL : poller->ops->wait(poller, events, max, timeout);
 }

@@ -16,7 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { /* bits of an event */
+/* Bits of an event. */
+enum {
     TDL_POLL_IN = 1,
     TDL_POLL_OUT = 2,
     TDL_POLL_ERR = 4, /* reported whether asked for or not */
@@ -39,8 +40,7 @@ struct tdl_poller_ops {
     int (*add)(struct tdl_poller *poller, int fd, unsigned events, void *data);
     int (*modify)(struct tdl_poller *poller, int fd, unsigned events, void *data);
     int (*remove)(struct tdl_poller *poller, int fd);
-    int (*wait)(struct tdl_poller *poller, struct tdl_event *events, int max,
-                int64_t timeout);
+    int (*wait)(struct tdl_poller *poller, struct tdl_event *events, int max, int64_t timeout);
 };
 
 struct tdl_poller {

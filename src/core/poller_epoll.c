@@ -118,9 +118,8 @@ wait_epoll(struct tdl_poller *poller, struct tdl_event *events, int max, int64_t
 {
     struct state *state = poller->state;
     int room = max < BATCH ? max : BATCH;
-    int n = poller->coarse
-                ? epoll_wait(state->epfd, state->ready, room, tdl_poller_ms(timeout))
-                : wait_ns(state, room, timeout);
+    int n = poller->coarse ? epoll_wait(state->epfd, state->ready, room, tdl_poller_ms(timeout))
+                           : wait_ns(state, room, timeout);
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < n; i++) {

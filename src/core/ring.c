@@ -31,7 +31,6 @@ resize(struct tdl_ring *ring, size_t capacity)
     ring->head = 0;
     ring->capacity = capacity;
     ring->low = capacity > TDL_RING_MIN ? capacity / 8 : 0;
-    ring->sparse = 0;
     return 0;
 }
 

@@ -153,7 +153,8 @@ tdl_wqueue_consume(struct tdl_wqueue *queue, size_t size)
     queue->head = range;
     if (range == NULL) {
         queue->tail = NULL;
-    } else {
+    }
+    else {
         range->data += size;
         range->size -= size;
     }

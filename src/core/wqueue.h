@@ -48,8 +48,8 @@ int tdl_wqueue_push(struct tdl_wqueue *queue, const void *data, size_t size);
  * Small ones are copied and released before this returns.
  * Owns: takes `owner` on success; the caller keeps it on failure.
  * Returns 0, or -ENOMEM or -EOVERFLOW with the queue unchanged. */
-int tdl_wqueue_push_steal(struct tdl_wqueue *queue, const void *data, size_t size,
-                          void *owner, void (*release)(void *owner));
+int tdl_wqueue_push_steal(struct tdl_wqueue *queue, const void *data, size_t size, void *owner,
+                          void (*release)(void *owner));
 
 /* Describe the oldest bytes in up to `max` entries of `iov`, which are valid until
  * the queue changes.

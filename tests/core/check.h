@@ -38,20 +38,20 @@ check_failed(const char *file, int line, const char *what, long long left, long 
 }
 
 /* `condition` holds. */
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) \
+#define CHECK(condition)                                        \
+    do {                                                        \
+        if (!(condition))                                       \
             check_failed(__FILE__, __LINE__, #condition, 0, 1); \
     } while (0)
 
 /* Two integers compare as `op` says; both are printed if they do not. */
-#define CHECK_INT(left, op, right) \
-    do { \
-        long long check_left = (long long)(left); \
-        long long check_right = (long long)(right); \
-        if (!(check_left op check_right)) \
+#define CHECK_INT(left, op, right)                                                 \
+    do {                                                                           \
+        long long check_left = (long long)(left);                                  \
+        long long check_right = (long long)(right);                                \
+        if (!(check_left op check_right))                                          \
             check_failed(__FILE__, __LINE__, #left " " #op " " #right, check_left, \
-                         check_right); \
+                         check_right);                                             \
     } while (0)
 
 /* A reproducible stream of numbers (splitmix64). */
@@ -128,12 +128,12 @@ check_run_all(const char *program, const struct check_test *tests, size_t count,
     return failed != 0 || passed == 0;
 }
 
-#define CHECK_MAIN(...) \
-    int main(int argc, char **argv) \
-    { \
-        static const struct check_test tests[] = {__VA_ARGS__}; \
+#define CHECK_MAIN(...)                                                      \
+    int main(int argc, char **argv)                                          \
+    {                                                                        \
+        static const struct check_test tests[] = {__VA_ARGS__};              \
         return check_run_all(argv[0], tests, sizeof tests / sizeof tests[0], \
-                             argc > 1 ? argv[1] : NULL); \
+                             argc > 1 ? argv[1] : NULL);                     \
     }
 
 #endif

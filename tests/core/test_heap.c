@@ -211,6 +211,26 @@ test_compaction_and_shrinking(void)
     tdl_heap_fini(&heap);
 }
 
+/* The entries that remain need not be in heap order where they stand. */
+static void
+test_compaction_restores_order(void)
+{
+    static const int64_t deadlines[] = {1, 9, 8, 7, 6};
+    struct probe probes[5] = {0};
+    struct tdl_heap heap;
+    tdl_heap_init(&heap, count_release, NULL);
+    for (int i = 0; i < 5; i++)
+        CHECK_INT(tdl_heap_push(&heap, &probes[i].timer, deadlines[i]), ==, 0);
+    CHECK_INT(tdl_heap_cancel(&heap, &probes[0].timer), ==, 1);
+    CHECK_INT(tdl_heap_cancel(&heap, &probes[2].timer), ==, 1);
+    CHECK_INT(tdl_heap_cancel(&heap, &probes[3].timer), ==, 1);
+    CHECK_INT(heap.count, ==, 2);
+    check_shape(&heap);
+    CHECK(tdl_heap_pop(&heap, 9) == &probes[4].timer);
+    CHECK(tdl_heap_pop(&heap, 9) == &probes[1].timer);
+    tdl_heap_fini(&heap);
+}
+
 static void
 test_fini_releases_all(void)
 {
@@ -334,8 +354,7 @@ model_first(const struct model *m)
             continue;
         int64_t deadline = m->probes[i].timer.deadline;
         int64_t least = best < 0 ? 0 : m->probes[best].timer.deadline;
-        if (best < 0 || deadline < least ||
-            (deadline == least && m->order[i] < m->order[best]))
+        if (best < 0 || deadline < least || (deadline == least && m->order[i] < m->order[best]))
             best = i;
     }
     return best;
@@ -467,6 +486,7 @@ CHECK_MAIN(TEST(test_empty), TEST(test_pops_in_order_of_deadlines),
            TEST(test_only_due_timers_are_popped), TEST(test_extreme_deadlines),
            TEST(test_busy_timer_is_refused), TEST(test_cancel),
            TEST(test_cancelling_the_newest_releases_at_once),
-           TEST(test_compaction_and_shrinking), TEST(test_fini_releases_all),
-           TEST(test_release_may_come_back), TEST(test_release_may_free),
-           TEST(test_random_against_model), TEST(test_every_allocation_failing))
+           TEST(test_compaction_and_shrinking), TEST(test_compaction_restores_order),
+           TEST(test_fini_releases_all), TEST(test_release_may_come_back),
+           TEST(test_release_may_free), TEST(test_random_against_model),
+           TEST(test_every_allocation_failing))

@@ -143,6 +143,50 @@ test_shrinks_after_a_burst(void)
     tdl_ring_fini(&ring);
 }
 
+/* Shrinks to a quarter after capacity / 4 pops in a row that left it less than an
+ * eighth full; without memory for that, it is not tried again at every pop. */
+static void
+test_shrinks_when_it_says(void)
+{
+    struct tdl_ring ring;
+    tdl_ring_init(&ring);
+    fill(&ring, 1024);
+    for (size_t i = 0; i < 1024 - 128; i++)
+        tdl_ring_pop(&ring);
+    for (int try = 0; try < 2; try++) {
+        tdl_alloc_fail(1);
+        for (size_t i = 0; i < 255; i++) {
+            tdl_ring_pop(&ring);
+            fill(&ring, 1);
+        }
+        CHECK_INT(tdl_alloc_fail(0), ==, 1);
+        CHECK_INT(ring.capacity, ==, 1024);
+        tdl_alloc_fail(try == 0);
+        tdl_ring_pop(&ring);
+        fill(&ring, 1);
+        CHECK_INT(tdl_alloc_fail(0), ==, 0);
+    }
+    CHECK_INT(ring.capacity, ==, 256);
+    CHECK_INT(tdl_ring_count(&ring), ==, 128);
+    tdl_ring_fini(&ring);
+}
+
+static void
+test_smallest_ring_does_not_resize(void)
+{
+    struct tdl_ring ring;
+    tdl_ring_init(&ring);
+    fill(&ring, TDL_RING_MIN);
+    tdl_alloc_fail(1);
+    empty(&ring);
+    for (int i = 0; i < 100; i++) {
+        fill(&ring, 1);
+        empty(&ring);
+    }
+    CHECK_INT(tdl_alloc_fail(0), ==, 1);
+    tdl_ring_fini(&ring);
+}
+
 /* A load that comes in bursts does not allocate in every burst. */
 static void
 test_steady_bursts_do_not_resize(void)
@@ -206,10 +250,12 @@ model_step(struct tdl_ring *ring, uint64_t *random, size_t pushes_in_16)
         CHECK((popped == NULL) == (model_head == model_tail));
         if (popped != NULL)
             CHECK_INT(number(popped), ==, model[model_head++]);
-    } else if (choice % 4 == 0) {
+    }
+    else if (choice % 4 == 0) {
         CHECK_INT(tdl_ring_push_front(ring, item(value)), ==, 0);
         model[--model_head] = value;
-    } else {
+    }
+    else {
         CHECK_INT(tdl_ring_push(ring, item(value)), ==, 0);
         model[model_tail++] = value;
     }
@@ -276,5 +322,6 @@ test_every_allocation_failing(void)
 CHECK_MAIN(TEST(test_empty), TEST(test_first_in_first_out), TEST(test_push_front),
            TEST(test_fini_leaves_an_empty_ring), TEST(test_counters_wrap),
            TEST(test_empty_ring_keeps_little), TEST(test_shrinks_after_a_burst),
+           TEST(test_shrinks_when_it_says), TEST(test_smallest_ring_does_not_resize),
            TEST(test_steady_bursts_do_not_resize), TEST(test_no_memory_to_shrink),
            TEST(test_random_against_model), TEST(test_every_allocation_failing))

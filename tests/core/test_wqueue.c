@@ -277,10 +277,10 @@ test_release_may_come_back(void)
         struct owner first = new_owner(3000, 1), second = new_owner(3000, 2);
         releases = 0;
         tdl_wqueue_init(&busy);
-        CHECK_INT(tdl_wqueue_push_steal(&busy, first.data, 3000, &first, release_and_push),
-                  ==, 0);
-        CHECK_INT(tdl_wqueue_push_steal(&busy, second.data, 3000, &second, release_owner),
-                  ==, 0);
+        CHECK_INT(tdl_wqueue_push_steal(&busy, first.data, 3000, &first, release_and_push), ==,
+                  0);
+        CHECK_INT(tdl_wqueue_push_steal(&busy, second.data, 3000, &second, release_owner), ==,
+                  0);
         if (clear)
             tdl_wqueue_clear(&busy);
         else
@@ -329,7 +329,8 @@ test_writev_through_a_socket(void)
             owners[lent] = new_owner(size, 0);
             memcpy(owners[lent].data, all + at, size);
             CHECK_INT(lend(&queue, &owners[lent++]), ==, 0);
-        } else {
+        }
+        else {
             CHECK_INT(tdl_wqueue_push(&queue, all + at, size), ==, 0);
         }
         at += size;
@@ -341,7 +342,8 @@ test_writev_through_a_socket(void)
             CHECK_INT(errno, ==, EAGAIN);
             partial++;
             drain_socket(fds[1], &received);
-        } else {
+        }
+        else {
             CHECK_INT(tdl_wqueue_consume(&queue, (size_t)n), ==, 0);
         }
     }
@@ -380,7 +382,8 @@ model_push(struct model *m, uint64_t *random, bool steal)
     if (steal) {
         m->ends[m->lent++] = size <= TDL_WQUEUE_SMALL ? 0 : m->tail;
         CHECK_INT(lend(&m->queue, owner), ==, 0);
-    } else {
+    }
+    else {
         CHECK_INT(tdl_wqueue_push(&m->queue, owner->data, size), ==, 0);
         tdl_free(owner->data);
     }
@@ -462,14 +465,12 @@ pass_with_fault(long nth)
         struct owner *owner = &owners[i];
         memcpy(expected + total, owner->data, owner->size);
         size_t size = gather(&queue, before, sizeof before);
-        int r = i < N ? lend(&queue, owner)
-                      : tdl_wqueue_push(&queue, owner->data, owner->size);
+        int r = i < N ? lend(&queue, owner) : tdl_wqueue_push(&queue, owner->data, owner->size);
         if (r < 0) {
             CHECK_INT(r, ==, -ENOMEM);
             CHECK_INT(owner->released, ==, 0);
             check_content(&queue, before, size);
-            r = i < N ? lend(&queue, owner)
-                      : tdl_wqueue_push(&queue, owner->data, owner->size);
+            r = i < N ? lend(&queue, owner) : tdl_wqueue_push(&queue, owner->data, owner->size);
         }
         CHECK_INT(r, ==, 0);
         total += owner->size;
