@@ -1,0 +1,22 @@
+/* From concurrent futures to asyncio ones: one wake of the loop for a batch.
+ *
+ * asyncio.wrap_future() adds a Python callback to the future that posts one
+ * call to the loop.  The bridge recognises that callback and puts the pair
+ * (asyncio future, our future) into the loop's inbox instead; only the first
+ * pair of a batch wakes the loop.  treadle.wrap_future() does the same without
+ * any Python callback.  Whatever the bridge does not know takes the ordinary
+ * way. */
+#ifndef TDL_FUTURE_BRIDGE_H
+#define TDL_FUTURE_BRIDGE_H
+
+#include "future/future.h"
+
+/* Deliver a done future to the asyncio future that the callback `fn` is for.
+ * Returns 1 if that was done, 0 if `fn` is no such callback and has to be
+ * called, -1 with an exception set. */
+int tdl_bridge_deliver(FutureObject *self, PyObject *fn);
+
+/* Module exec: add the types and functions.  Returns 0 or -1 with an exception. */
+int tdl_bridge_exec(PyObject *module);
+
+#endif

@@ -1,0 +1,303 @@
+#include "future/loop_inbox.h"
+
+#include "future/future.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct tdl_state *st;
+    PyObject *loop_ref; /* weak reference; fixed after init */
+    PyObject *pairs;    /* list: destination, source, ...; the object's lock */
+    int scheduled;      /* the loop was asked to call us; the object's lock */
+} InboxObject;
+
+/* Pairs in an inbox from which on a post looks whether the loop was closed. */
+enum { SUSPICIOUS = 1024 };
+
+/* ---- finding the inbox of a loop ---------------------------------------------- */
+
+static InboxObject *
+inbox_new(struct tdl_state *st, PyObject *loop)
+{
+    PyTypeObject *type = st->objects.LoopInbox;
+    InboxObject *inbox = (InboxObject *)type->tp_alloc(type, 0);
+    if (inbox == NULL)
+        return NULL;
+    inbox->st = st;
+    inbox->loop_ref = PyWeakref_NewRef(loop, NULL);
+    inbox->pairs = PyList_New(0);
+    if (inbox->loop_ref == NULL || inbox->pairs == NULL)
+        Py_CLEAR(inbox);
+    return inbox;
+}
+
+static int
+serves(PyObject *inbox, PyObject *loop)
+{
+    PyObject *referent = tdl_weakref_get(((InboxObject *)inbox)->loop_ref);
+    Py_XDECREF(referent);
+    return referent == loop;
+}
+
+/* Forget the inboxes of loops that are gone.  Returns 0 or -1 with an exception. */
+static int
+sweep(struct tdl_state *st)
+{
+    PyObject *items = PyDict_Items(st->objects.loop_inboxes);
+    if (items == NULL)
+        return -1;
+    int r = 0;
+    for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(items); i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        PyObject *loop =
+            tdl_weakref_get(((InboxObject *)PyTuple_GET_ITEM(item, 1))->loop_ref);
+        if (loop != NULL)
+            Py_DECREF(loop);
+        else if (PyDict_DelItem(st->objects.loop_inboxes, PyTuple_GET_ITEM(item, 0)) < 0) {
+            /* another thread swept it first */
+            PyErr_Clear();
+        }
+    }
+    Py_DECREF(items);
+    return r;
+}
+
+/* The inbox of `loop`: a new reference, or NULL with or without an exception
+ * (without: the loop cannot be weakly referenced). */
+static InboxObject *
+inbox_of(struct tdl_state *st, PyObject *loop)
+{
+    PyObject *key = PyLong_FromVoidPtr(loop);
+    if (key == NULL)
+        return NULL;
+    PyObject *found = tdl_dict_get(st->objects.loop_inboxes, key);
+    if (found == NULL || !serves(found, loop)) {
+        Py_CLEAR(found);
+        if (!PyErr_Occurred() && PyType_SUPPORTS_WEAKREFS(Py_TYPE(loop)) && sweep(st) == 0) {
+            found = (PyObject *)inbox_new(st, loop);
+            if (found != NULL && PyDict_SetItem(st->objects.loop_inboxes, key, found) < 0)
+                Py_CLEAR(found);
+        }
+    }
+    Py_DECREF(key);
+    return (InboxObject *)found;
+}
+
+/* ---- posting ------------------------------------------------------------------ */
+
+static int
+is_closed(struct tdl_state *st, PyObject *loop)
+{
+    PyObject *closed = PyObject_CallMethodNoArgs(loop, st->names.is_closed);
+    int r = closed == NULL ? -1 : PyObject_IsTrue(closed);
+    Py_XDECREF(closed);
+    return r;
+}
+
+/* Take everything out; `*scheduled_again` gets whether a call is still owed. */
+static PyObject *
+take_pairs(InboxObject *self)
+{
+    PyObject *fresh = PyList_New(0);
+    PyObject *taken = NULL;
+    if (fresh == NULL)
+        return NULL;
+    TDL_CRITICAL_BEGIN(self);
+    taken = self->pairs;
+    self->pairs = fresh;
+    self->scheduled = 0;
+    TDL_CRITICAL_END();
+    return taken;
+}
+
+/* Ask the loop to call us.  A closed loop is no error: what was posted is dropped.
+ * Returns 0 or -1 with an exception set. */
+static int
+schedule(InboxObject *self, PyObject *loop)
+{
+    PyObject *r = PyObject_CallMethodOneArg(loop, self->st->names.call_soon_threadsafe,
+                                            (PyObject *)self);
+    if (r != NULL) {
+        Py_DECREF(r);
+        return 0;
+    }
+    PyObject *raised = tdl_err_take();
+    Py_XDECREF(take_pairs(self));
+    int closed = is_closed(self->st, loop);
+    PyErr_Clear();
+    if (closed > 0) {
+        Py_DECREF(raised);
+        return 0;
+    }
+    tdl_err_put_steal(raised);
+    return -1;
+}
+
+static int
+append_pair(InboxObject *self, PyObject *destination, PyObject *source, int *ask, int *many)
+{
+    int r;
+    TDL_CRITICAL_BEGIN(self);
+    r = PyList_Append(self->pairs, destination);
+    if (r == 0 && (r = PyList_Append(self->pairs, source)) < 0) {
+        Py_ssize_t n = PyList_GET_SIZE(self->pairs);
+        PyList_SetSlice(self->pairs, n - 1, n, NULL);
+    }
+    if (r == 0) {
+        *ask = !self->scheduled;
+        self->scheduled = 1;
+        *many = PyList_GET_SIZE(self->pairs) % SUSPICIOUS == 0;
+    }
+    TDL_CRITICAL_END();
+    return r;
+}
+
+int
+tdl_loop_inbox_post(struct tdl_state *st, PyObject *loop, PyObject *destination,
+                    PyObject *source)
+{
+    InboxObject *inbox = inbox_of(st, loop);
+    if (inbox == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    int ask = 0, many = 0;
+    int r = append_pair(inbox, destination, source, &ask, &many);
+    if (r == 0 && ask)
+        r = schedule(inbox, loop);
+    else if (r == 0 && many && (r = is_closed(st, loop)) > 0) {
+        /* it was closed before it called: nobody will empty the inbox */
+        Py_XDECREF(take_pairs(inbox));
+        r = 0;
+    }
+    Py_DECREF(inbox);
+    return r < 0 ? -1 : 1;
+}
+
+/* ---- delivering, on the loop's thread ----------------------------------------- */
+
+static int
+call_with(PyObject *destination, PyObject *method, PyObject *value)
+{
+    PyObject *r = value == NULL ? PyObject_CallMethodNoArgs(destination, method)
+                                : PyObject_CallMethodOneArg(destination, method, value);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static int
+is_done(struct tdl_state *st, PyObject *destination)
+{
+    PyObject *done = PyObject_CallMethodNoArgs(destination, st->names.done);
+    int r = done == NULL ? -1 : PyObject_IsTrue(done);
+    Py_XDECREF(done);
+    return r;
+}
+
+/* As asyncio.futures._copy_future_state(). */
+static int
+copy_outcome(struct tdl_state *st, PyObject *destination, FutureObject *source)
+{
+    int done = is_done(st, destination);
+    if (done != 0)
+        return done < 0 ? -1 : 0;
+    if (tdl_future_state(source) != TDL_FINISHED)
+        return call_with(destination, st->names.cancel, NULL);
+    if (source->exception == NULL)
+        return call_with(destination, st->names.set_result,
+                         source->result == NULL ? Py_None : source->result);
+    PyObject *converted = PyObject_CallOneArg(st->objects.aio_convert, source->exception);
+    if (converted == NULL)
+        return -1;
+    int r = call_with(destination, st->names.set_exception, converted);
+    Py_DECREF(converted);
+    return r;
+}
+
+/* Tell the loop's exception handler what went wrong with one pair.
+ * Returns 0 or -1 with an exception set. */
+static int
+report(struct tdl_state *st, PyObject *loop, PyObject *destination)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyObject *exc = tdl_err_take();
+    PyObject *context = Py_BuildValue("{s:s,s:N,s:O}", "message",
+                                      "Exception while delivering the result of a pool's job",
+                                      "exception", exc, "future", destination);
+    if (context == NULL)
+        return -1;
+    int r = call_with(loop, st->names.call_exception_handler, context);
+    Py_DECREF(context);
+    return r;
+}
+
+static int
+deliver_all(InboxObject *self, PyObject *pairs, PyObject *loop)
+{
+    for (Py_ssize_t i = 0; i + 1 < PyList_GET_SIZE(pairs); i += 2) {
+        PyObject *destination = PyList_GET_ITEM(pairs, i);
+        FutureObject *source = (FutureObject *)PyList_GET_ITEM(pairs, i + 1);
+        if (copy_outcome(self->st, destination, source) < 0 &&
+            report(self->st, loop, destination) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+inbox_call(InboxObject *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwds))
+{
+    PyObject *loop = tdl_weakref_get(self->loop_ref);
+    PyObject *pairs = take_pairs(self);
+    int r = pairs == NULL ? -1 : 0;
+    if (pairs != NULL && loop != NULL)
+        r = deliver_all(self, pairs, loop);
+    Py_XDECREF(pairs);
+    Py_XDECREF(loop);
+    if (r < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int
+inbox_traverse(InboxObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->loop_ref);
+    Py_VISIT(self->pairs);
+    return 0;
+}
+
+static void
+inbox_dealloc(InboxObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->loop_ref);
+    Py_XDECREF(self->pairs);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot inbox_slots[] = {
+    {Py_tp_call, inbox_call},
+    {Py_tp_traverse, inbox_traverse},
+    {Py_tp_dealloc, inbox_dealloc},
+    {Py_tp_doc, "Finished futures on their way to one asyncio loop."},
+    {0, NULL},
+};
+
+static PyType_Spec inbox_spec = {
+    .name = "treadle._native.LoopInbox",
+    .basicsize = sizeof(InboxObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = inbox_slots,
+};
+
+int
+tdl_loop_inbox_exec(PyObject *module)
+{
+    struct tdl_objects *o = &tdl_state_of(module)->objects;
+    o->loop_inboxes = PyDict_New();
+    if (o->loop_inboxes == NULL)
+        return -1;
+    return tdl_state_add_type(module, &inbox_spec, &o->LoopInbox);
+}

@@ -1,0 +1,21 @@
+/* Finished futures on their way to one asyncio loop, of whatever class.
+ *
+ * The first pair that is posted asks the loop, by call_soon_threadsafe(), to
+ * call the inbox; pairs posted until it does travel with it.  Any thread. */
+#ifndef TDL_FUTURE_LOOP_INBOX_H
+#define TDL_FUTURE_LOOP_INBOX_H
+
+#include "py/state.h"
+
+/* Post: when `loop` gets to it, `destination` (an asyncio future of that loop)
+ * takes over the outcome of `source` (ours, done).  A closed loop swallows it,
+ * as asyncio does.
+ * Returns 1 if posted, 0 if this loop cannot be served (the caller takes the
+ * ordinary way), -1 with an exception set. */
+int tdl_loop_inbox_post(struct tdl_state *st, PyObject *loop, PyObject *destination,
+                        PyObject *source);
+
+/* Module exec: add the type.  Returns 0 or -1 with an exception set. */
+int tdl_loop_inbox_exec(PyObject *module);
+
+#endif

@@ -1,0 +1,31 @@
+/* Where a future's result comes from, as far as waiting for it goes.
+ *
+ * An executor gives each of its futures a source.  Through it a waiter lends a
+ * hand (runs the job itself), tells spinning workers that it has let the GIL
+ * go, and learns whether the result can still come at all.  future/ knows
+ * nothing else about executors. */
+#ifndef TDL_FUTURE_SOURCE_H
+#define TDL_FUTURE_SOURCE_H
+
+#include <stdatomic.h>
+
+#include "py/state.h"
+
+typedef struct FutureObject FutureObject;
+
+struct tdl_source {
+    /* Counts the times a waiter released the GIL in order to wait; workers that
+     * spin until the GIL is free watch it.  Atomic. */
+    _Atomic uint32_t released;
+    /* The CPU that a worker last ran on, -1 before; a hint.  Atomic. */
+    _Atomic int cpu;
+    /* tdl_state.generation when made: a forked child must not wait for the
+     * parent's threads.  Fixed after init. */
+    unsigned generation;
+    /* Run the not yet started job of `future` on this thread, if it is one that
+     * may.  Thread state: attached.  Returns 1 if it ran (or was cancelled), 0
+     * if it may not run here, -1 with an exception set.  Fixed after init. */
+    int (*help)(struct tdl_source *source, FutureObject *future);
+};
+
+#endif

@@ -1,0 +1,112 @@
+/* Every difference between CPython versions and builds, in one place.
+ *
+ * The rest of the sources include this instead of <Python.h> and never test
+ * PY_VERSION_HEX or Py_GIL_DISABLED themselves. */
+#ifndef TDL_PY_COMPAT_H
+#define TDL_PY_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+/* Whether threads run Python code at the same time: 1 on free-threaded builds. */
+#ifdef Py_GIL_DISABLED
+#define TDL_FREE_THREADED 1
+#else
+#define TDL_FREE_THREADED 0
+#endif
+
+/* Per-object critical sections: a real lock without the GIL, nothing with it. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define TDL_CRITICAL_BEGIN(op) Py_BEGIN_CRITICAL_SECTION(op)
+#define TDL_CRITICAL_END() Py_END_CRITICAL_SECTION()
+#else
+#define TDL_CRITICAL_BEGIN(op) {
+#define TDL_CRITICAL_END() }
+#endif
+
+/* Slots that only newer versions know. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define TDL_GIL_SLOT {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#else
+#define TDL_GIL_SLOT
+#endif
+
+/* 3.12 corrupts its heap when an interpreter with its own GIL imports asyncio,
+ * so only interpreters that share the GIL are supported there. */
+#if PY_VERSION_HEX >= 0x030D0000
+#define TDL_INTERPRETERS_SLOT \
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#elif PY_VERSION_HEX >= 0x030C0000
+#define TDL_INTERPRETERS_SLOT \
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_SUPPORTED},
+#else
+#define TDL_INTERPRETERS_SLOT
+#endif
+
+/* A new reference to what the weak reference `ref` refers to, or NULL (no
+ * exception) when that is gone. */
+static inline PyObject *
+tdl_weakref_get(PyObject *ref)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *referent = NULL;
+    PyWeakref_GetRef(ref, &referent);
+    return referent;
+#else
+    PyObject *referent = PyWeakref_GetObject(ref);
+    return referent == Py_None ? NULL : Py_XNewRef(referent);
+#endif
+}
+
+/* A new reference to dict[key], or NULL with or without an exception. */
+static inline PyObject *
+tdl_dict_get(PyObject *dict, PyObject *key)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *value = NULL;
+    PyDict_GetItemRef(dict, key, &value);
+    return value;
+#else
+    return Py_XNewRef(PyDict_GetItemWithError(dict, key));
+#endif
+}
+
+#if PY_VERSION_HEX < 0x030C0000
+/* The raised exception as one object, taken out of the thread state. */
+static inline PyObject *
+tdl_err_take(void)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL)
+        return NULL;
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL)
+        PyException_SetTraceback(value, tb);
+    Py_XDECREF(tb);
+    Py_DECREF(type);
+    return value;
+}
+
+static inline void
+tdl_err_put_steal(PyObject *exc)
+{
+    PyErr_Restore(Py_NewRef(Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+}
+#else
+static inline PyObject *
+tdl_err_take(void)
+{
+    return PyErr_GetRaisedException();
+}
+
+/* Raise `exc` as it is: no context is added, its traceback is kept. */
+static inline void
+tdl_err_put_steal(PyObject *exc)
+{
+    PyErr_SetRaisedException(exc);
+}
+#endif
+
+#endif

@@ -1,0 +1,120 @@
+#include "py/state.h"
+
+#define COUNT_OF_OBJECTS(part) (sizeof(part) / sizeof(PyObject *))
+
+static int
+init_names(struct tdl_names *names)
+{
+#define INTERN(name)                                                                       \
+    if ((names->name = PyUnicode_InternFromString(#name)) == NULL)                         \
+        return -1;
+    TDL_NAMES(INTERN)
+#undef INTERN
+    return 0;
+}
+
+/* Import `module` and get its attributes: pairs of name and place, ended by NULL. */
+struct import {
+    const char *name;
+    PyObject **place;
+};
+
+static int
+import_from(const char *module, const struct import *wanted)
+{
+    PyObject *m = PyImport_ImportModule(module);
+    if (m == NULL)
+        return -1;
+    for (; wanted->name != NULL; wanted++) {
+        *wanted->place = PyObject_GetAttrString(m, wanted->name);
+        if (*wanted->place == NULL) {
+            Py_DECREF(m);
+            return -1;
+        }
+    }
+    Py_DECREF(m);
+    return 0;
+}
+
+static int
+init_futures(struct tdl_objects *o)
+{
+    const struct import base[] = {
+        {"Future", &o->cf_future},
+        {"Executor", &o->cf_executor},
+        {"PENDING", &o->state_names[0]},
+        {"RUNNING", &o->state_names[1]},
+        {"CANCELLED", &o->state_names[2]},
+        {"CANCELLED_AND_NOTIFIED", &o->state_names[3]},
+        {"FINISHED", &o->state_names[4]},
+        {"CancelledError", &o->CancelledError},
+        {"InvalidStateError", &o->InvalidStateError},
+        {"DoneAndNotDoneFutures", &o->DoneAndNotDoneFutures},
+        {"LOGGER", &o->logger},
+        {NULL, NULL},
+    };
+    const struct import thread[] = {{"BrokenThreadPool", &o->BrokenThreadPool}, {NULL, NULL}};
+    if (import_from("concurrent.futures._base", base) < 0 ||
+        import_from("concurrent.futures.thread", thread) < 0)
+        return -1;
+    o->cf_thread_module = PyImport_ImportModule("concurrent.futures.thread");
+    return o->cf_thread_module == NULL ? -1 : 0;
+}
+
+int
+tdl_state_init(struct tdl_state *st)
+{
+    struct tdl_objects *o = &st->objects;
+    const struct import collections[] = {{"deque", &o->deque}, {NULL, NULL}};
+    PyObject *context_type = NULL;
+    const struct import contextvars[] = {{"Context", &context_type}, {NULL, NULL}};
+    if (init_names(&st->names) < 0 || init_futures(o) < 0 ||
+        import_from("collections", collections) < 0 ||
+        import_from("contextvars", contextvars) < 0)
+        return -1;
+    o->context_run = PyObject_GetAttr(context_type, st->names.run);
+    Py_DECREF(context_type);
+    o->exc_info_kwnames = Py_BuildValue("(s)", "exc_info");
+    return o->context_run == NULL || o->exc_info_kwnames == NULL ? -1 : 0;
+}
+
+int
+tdl_state_traverse(struct tdl_state *st, visitproc visit, void *arg)
+{
+    PyObject **objects = (PyObject **)&st->objects;
+    for (size_t i = 0; i < COUNT_OF_OBJECTS(st->objects); i++)
+        Py_VISIT(objects[i]);
+    return 0;
+}
+
+void
+tdl_state_clear(struct tdl_state *st)
+{
+    PyObject **objects = (PyObject **)&st->objects;
+    PyObject **names = (PyObject **)&st->names;
+    for (size_t i = 0; i < COUNT_OF_OBJECTS(st->objects); i++)
+        Py_CLEAR(objects[i]);
+    for (size_t i = 0; i < COUNT_OF_OBJECTS(st->names); i++)
+        Py_CLEAR(names[i]);
+}
+
+int
+tdl_state_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
+{
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}
+
+int
+tdl_state_add_class(PyObject *module, const char *name, PyTypeObject *native, PyObject *base,
+                    const char *doc, PyTypeObject **slot)
+{
+    PyObject *body = Py_BuildValue("{s:(),s:s,s:s}", "__slots__", "__module__", "treadle",
+                                   "__doc__", doc);
+    if (body == NULL)
+        return -1;
+    *slot = (PyTypeObject *)PyObject_CallFunction((PyObject *)&PyType_Type, "s(OO)O", name,
+                                                  native, base, body);
+    Py_DECREF(body);
+    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}

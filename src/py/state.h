@@ -1,0 +1,138 @@
+/* The module's state: one for each interpreter that imports treadle._native.
+ *
+ * All fields are set by the modules' exec functions and constant afterwards,
+ * except where a comment says otherwise.  Objects that need the state hold a
+ * pointer to it; it lives as long as the module, which every type references. */
+#ifndef TDL_PY_STATE_H
+#define TDL_PY_STATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "core/lock.h"
+#include "py/compat.h"
+
+/* Names that are looked up or called often, interned once. */
+#define TDL_NAMES(X)                                                                       \
+    X(acquire)                                                                             \
+    X(add_cancelled)                                                                       \
+    X(add_done_callback)                                                                   \
+    X(add_exception)                                                                       \
+    X(add_result)                                                                          \
+    X(append)                                                                              \
+    X(call_exception_handler)                                                              \
+    X(call_soon_threadsafe)                                                                \
+    X(cancel)                                                                              \
+    X(cancelled)                                                                           \
+    X(clear)                                                                               \
+    X(copy)                                                                                \
+    X(create_future)                                                                       \
+    X(critical)                                                                            \
+    X(done)                                                                                \
+    X(exception)                                                                           \
+    X(is_closed)                                                                           \
+    X(notify_all)                                                                          \
+    X(release)                                                                             \
+    X(remove)                                                                              \
+    X(run)                                                                                 \
+    X(set_exception)                                                                       \
+    X(set_result)                                                                          \
+    X(update)                                                                              \
+    X(_condition)                                                                          \
+    X(_shutdown)                                                                           \
+    X(_spawn_worker)                                                                       \
+    X(_state)                                                                              \
+    X(_waiters)
+
+enum { TDL_STATE_NAMES = 5 };
+
+struct tdl_names {
+#define TDL_NAME_FIELD(name) PyObject *name;
+    TDL_NAMES(TDL_NAME_FIELD)
+#undef TDL_NAME_FIELD
+};
+
+/* Only object pointers in here: the state's traverse and clear walk it as an array. */
+struct tdl_objects {
+    /* concurrent.futures */
+    PyObject *cf_future;                       /* Future */
+    PyObject *cf_executor;                     /* Executor */
+    PyObject *cf_thread_module;                /* concurrent.futures.thread */
+    PyObject *state_names[TDL_STATE_NAMES];    /* 'PENDING' ... in tdl_future_state order */
+    PyObject *CancelledError;
+    PyObject *InvalidStateError;
+    PyObject *BrokenThreadPool;
+    PyObject *DoneAndNotDoneFutures;
+    PyObject *logger;
+    PyObject *deque;
+    PyObject *exc_info_kwnames; /* ('exc_info',) */
+    PyObject *context_run;      /* contextvars.Context.run, unbound */
+    /* asyncio, found on first use; see aio_ready */
+    PyObject *aio_chain_code;   /* code of the callback that _chain_future adds */
+    PyObject *aio_convert;      /* _convert_future_exc */
+    PyObject *aio_running_loop; /* _get_running_loop */
+    PyObject *loop_inboxes;     /* {id(loop): LoopInbox} */
+    /* our types */
+    PyTypeObject *FutureBase;
+    PyTypeObject *Future;
+    PyTypeObject *ConditionBase;
+    PyTypeObject *Condition;
+    PyTypeObject *WaitProxy;
+    PyTypeObject *AsCompleted;
+    PyTypeObject *LoopInbox;
+    PyTypeObject *FutureLink;
+    PyTypeObject *WorkQueue;
+    PyTypeObject *ThreadPoolBase;
+    PyTypeObject *MapBatch;
+    PyTypeObject *MapIterator;
+};
+
+struct tdl_state {
+    struct tdl_names names;
+    struct tdl_objects objects;
+    struct tdl_lock aio_lock; /* makes the fields below, and objects.aio_*, once */
+    _Atomic int aio_ready;    /* 0 not looked yet, 1 usable, -1 not recognised */
+    _Atomic bool exiting; /* interpreter exit has begun: no more jobs; set once */
+    unsigned generation; /* +1 in each forked child; written with the world stopped */
+    int aio_cell_destination; /* closure cells of that callback */
+    int aio_cell_loop;
+};
+
+/* The module's definition (module.c); the same in every interpreter. */
+extern struct PyModuleDef tdl_module_def;
+
+/* The state of `module`. */
+static inline struct tdl_state *
+tdl_state_of(PyObject *module)
+{
+    return (struct tdl_state *)PyModule_GetState(module);
+}
+
+/* The state behind `type`, one of ours or a subclass of one.
+ * Returns NULL with TypeError set for any other type. */
+static inline struct tdl_state *
+tdl_state_by_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &tdl_module_def);
+    return module == NULL ? NULL : tdl_state_of(module);
+}
+
+/* Fill in the names and the objects of the standard library.
+ * Returns 0, or -1 with an exception set. */
+int tdl_state_init(struct tdl_state *st);
+
+int tdl_state_traverse(struct tdl_state *st, visitproc visit, void *arg);
+void tdl_state_clear(struct tdl_state *st);
+
+/* Make a heap type from `spec`, keep it in `*slot`, and add it to `module`
+ * under its name.  Returns 0, or -1 with an exception set. */
+int tdl_state_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
+
+/* Make the class `name` with bases (native, base), without slots of its own,
+ * keep it in `*slot` and add it to `module`.  The native base comes first, so
+ * its methods win; the interpreter lays out dictionary and weak references.
+ * Returns 0, or -1 with an exception set. */
+int tdl_state_add_class(PyObject *module, const char *name, PyTypeObject *native,
+                        PyObject *base, const char *doc, PyTypeObject **slot);
+
+#endif
