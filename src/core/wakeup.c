@@ -6,14 +6,18 @@
 #include <stdint.h>
 #include <unistd.h>
 
-#ifdef __linux__
+/* -DTDL_NO_EVENTFD builds what other systems get, for tests. */
+#if defined(__linux__) && !defined(TDL_NO_EVENTFD)
 #include <sys/eventfd.h>
+#define HAVE_EVENTFD 1
+#else
+#define HAVE_EVENTFD 0
 #endif
 
 static int
 open_eventfd(struct tdl_wakeup *wakeup)
 {
-#ifdef __linux__
+#if HAVE_EVENTFD
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
         return -errno;
@@ -28,7 +32,7 @@ open_eventfd(struct tdl_wakeup *wakeup)
 static int
 new_pipe(int fds[2])
 {
-#ifdef __linux__
+#if HAVE_EVENTFD /* then there is pipe2(), too */
     return pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
 #else
     if (pipe(fds) < 0)
