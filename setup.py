@@ -135,7 +135,7 @@ class build_ext(_build_ext):
 
     def _build_locked(self, ext, temp):
         config = Config()
-        flags = config.compile + self._include_flags(ext) + self._version_flags()
+        flags = [*config.compile, *self._include_flags(ext)]
         objects = [object_path(temp, source) for source in ext.sources]
         forget_unless_same(temp / "compile", [*self.compiler.compiler_so, *flags], objects)
         pairs = zip(ext.sources, objects, strict=True)
@@ -154,9 +154,6 @@ class build_ext(_build_ext):
         # CPython's headers are system headers: their warnings are not ours.
         ours = [f"-I{path}" for path in ext.include_dirs]
         return ours + [f"-isystem{path}" for path in python_includes()]
-
-    def _version_flags(self):
-        return [f'-DTDL_VERSION="{self.distribution.get_version()}"']
 
     def _compile_all(self, stale, flags):
         if not stale:

@@ -1,5 +1,6 @@
-"""The version is written down once, in pyproject.toml; the package and its metadata agree with it."""
+"""The version is written down once, and what names versions agrees."""
 
+import importlib
 import pathlib
 import re
 import tomllib
@@ -9,9 +10,11 @@ import treadle
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_the_version_is_that_of_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert treadle.__version__ == project["version"]
+def test_the_build_takes_the_version_from_there():
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in metadata["project"]
+    module, _, name = metadata["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) is treadle.__version__
 
 
 def test_the_changelog_starts_with_this_version():
