@@ -31,7 +31,7 @@ help: ## say what there is (this text)
 	@sed -n '/^#     /s/^#  //p' Makefile
 
 build: ## build the extension in place, next to python/treadle
-	@$(ENV)
+	@$(ENV) >/dev/null
 
 demo: ## see it work: treadle next to concurrent.futures (DEMO="--delay 0.1")
 	@py=$$($(ENV)); "$$py" -m treadle demo $(DEMO)
