@@ -1,4 +1,4 @@
-"""Fixtures for this directory: the implementations under test, gates, pools, and a watchdog."""
+"""Fixtures for this directory: the implementations under test, gates and pools."""
 
 import pathlib
 import sys

@@ -282,6 +282,7 @@ def test_cancelling_a_queued_job(impl, make_pool, gate):
         queued.cancel()
         with pytest.raises(asyncio.CancelledError):
             await queued
+        await asyncio.sleep(0)  # the news travels through the loop
         gate.open()
         assert await busy == "busy"
 

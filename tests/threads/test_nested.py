@@ -146,19 +146,19 @@ def test_waiting_for_an_item_that_runs_elsewhere(make_native_pool, gate):
     assert waiter.result(LONG) == "held"
 
 
-def test_two_workers_wait_for_the_same_item(make_native_pool, gate):
-    pool, runs = make_native_pool(3), []
-    pool.submit(gate.wait)
-    shared = []
-    barrier = threading.Barrier(2)
+def test_workers_wait_for_the_same_item(make_native_pool, gate):
+    pool, runs = make_native_pool(2), []
+    shared, ready = [], threading.Barrier(3)
 
     def waiter():
-        barrier.wait(LONG)
+        ready.wait(LONG)
+        ready.wait(LONG)
         return shared[0].result()
 
     waiters = [pool.submit(waiter) for _ in range(2)]
+    ready.wait(LONG)  # both workers are busy: one of them must run the item
     shared.append(pool.submit(runs.append, 1))
-    gate.open()
+    ready.wait(LONG)
     assert [future.result(LONG) for future in waiters] == [None, None] and runs == [1]
 
 

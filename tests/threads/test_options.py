@@ -85,12 +85,14 @@ def test_extreme_priorities(make_native_pool, gate):
 @pytest.mark.parametrize("bad", ["1", 1.5, [], object()])
 def test_bad_priority(make_native_pool, bad):
     with pytest.raises(TypeError):
-        make_native_pool(1).options(priority=bad)
+        make_native_pool(1).options(priority=bad).submit(int)
+    with pytest.raises(TypeError):
+        make_native_pool(1).options(priority=bad).map(int, [1])
 
 
 def test_priority_beyond_any_integer_type(make_native_pool):
     with pytest.raises((OverflowError, ValueError)):
-        make_native_pool(1).options(priority=2**100)
+        make_native_pool(1).options(priority=2**100).submit(int)
 
 
 def test_prioritised_item_can_be_cancelled(make_native_pool, gate):

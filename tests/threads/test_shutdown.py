@@ -397,7 +397,8 @@ import treadle
 pool = treadle.ThreadPoolExecutor(2, daemon=True)
 iterator = pool.map(time.sleep, [0.001] * 100000)
 threading.Thread(target=lambda: list(iterator), daemon=True).start()
-next(pool.map_unordered(abs, range(1000)))
+other = treadle.ThreadPoolExecutor(2, daemon=True)
+next(other.map_unordered(abs, range(100000)))
 print("end", flush=True)
 """
     assert run_script(source, limit=30).strip() == "end"
