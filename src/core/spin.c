@@ -35,14 +35,16 @@ tdl_spin_init(struct tdl_spin *spin)
     spin->misses = 0;
 }
 
+bool
+tdl_spin_may_help(int peer_cpu)
+{
+    return cpu_count() >= 2 && (peer_cpu < 0 || peer_cpu != tdl_cpu_current());
+}
+
 int64_t
 tdl_spin_allowed(const struct tdl_spin *spin, int peer_cpu)
 {
-    if (spin->budget == 0 || cpu_count() < 2)
-        return 0;
-    if (peer_cpu >= 0 && peer_cpu == tdl_cpu_current())
-        return 0;
-    return spin->budget;
+    return spin->budget > 0 && tdl_spin_may_help(peer_cpu) ? spin->budget : 0;
 }
 
 bool

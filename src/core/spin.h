@@ -35,6 +35,10 @@ tdl_cpu_relax(void)
 /* Start with the largest budget: the first wait decides. */
 void tdl_spin_init(struct tdl_spin *spin);
 
+/* Whether looking at a word can help at all: not where the peer last ran on CPU
+ * `peer_cpu` (-1: unknown), which is also ours, or where there is one CPU only. */
+bool tdl_spin_may_help(int peer_cpu);
+
 /* How long a spin may last now, in ns: 0 where it cannot help because the peer
  * last ran on CPU `peer_cpu`, which is also ours (-1: unknown). */
 int64_t tdl_spin_allowed(const struct tdl_spin *spin, int peer_cpu);

@@ -97,6 +97,7 @@ tdl_pool_wake_all(WorkQueueObject *queue)
 int
 tdl_pool_added(WorkQueueObject *queue)
 {
+    atomic_store_explicit(&queue->submitter_cpu, tdl_cpu_current(), memory_order_relaxed);
     tdl_pool_wake_one(queue);
     int32_t have = atomic_load_explicit(&queue->idle, memory_order_seq_cst) +
                    atomic_load_explicit(&queue->starting, memory_order_seq_cst);
@@ -202,6 +203,7 @@ tdl_pool_new(struct tdl_state *st)
     self->source.generation = st->generation;
     self->source.help = tdl_call_help;
     atomic_init(&self->source.cpu, -1);
+    atomic_init(&self->submitter_cpu, -1);
     self->idle_timeout = TDL_NEVER;
     atomic_init(&self->gil_patience, 5 * TDL_NS_PER_US);
     tdl_lock_init(&self->idle_lock);

@@ -45,6 +45,7 @@ struct WorkQueueObject {
     int64_t idle_timeout;       /* ns, TDL_NEVER: workers stay; fixed after init */
     bool inline_waits;          /* fixed after init */
     bool copy_context;          /* submit() copies the caller's; fixed after init */
+    _Atomic int submitter_cpu;  /* where a job was last queued, -1 before; a hint */
     _Atomic bool closed;        /* no more jobs; workers leave when it is empty */
     _Atomic uint32_t searching; /* whether there is a searcher */
     _Atomic int32_t idle;       /* workers without work: sleeping or spinning */

@@ -140,6 +140,12 @@ adopt_role(struct tdl_worker *w)
     w->searching = atomic_load_explicit(&w->queue->searching, memory_order_seq_cst) != 0;
 }
 
+static int
+submitter_cpu(WorkQueueObject *queue)
+{
+    return atomic_load_explicit(&queue->submitter_cpu, memory_order_relaxed);
+}
+
 /* Wait for work without the GIL: spin, then sleep.
  * Returns false if the idle time is over. */
 static bool
@@ -148,7 +154,7 @@ idle(struct tdl_worker *w, int64_t since)
     WorkQueueObject *queue = w->queue;
     bool got = tdl_runq_count(&queue->runq) != 0;
     if (become_searcher(w) && !got) {
-        got = tdl_spin_until(&w->spin, &queue->runq.count, 0, -1);
+        got = tdl_spin_until(&w->spin, &queue->runq.count, 0, submitter_cpu(queue));
         if (!got)
             stop_searching(w);
     }
@@ -207,6 +213,10 @@ static void
 await_gil(struct tdl_worker *w, uint32_t released)
 {
     WorkQueueObject *queue = w->queue;
+    if (!tdl_spin_may_help(submitter_cpu(queue))) {
+        sched_yield(); /* it cannot let go while we keep its CPU busy */
+        return;
+    }
     int64_t end =
         tdl_clock_now() + atomic_load_explicit(&queue->gil_patience, memory_order_relaxed);
     do {
