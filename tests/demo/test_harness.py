@@ -20,7 +20,10 @@ PATIENCE = 300
 @pytest.fixture(scope="module")
 def bench():
     """The modules of benchmarks/, which is a directory of programs and not a package."""
-    names = ("harness", "report", "plot", "native_job", "memory_of_queue", "bench_threads", "run")
+    names = (
+        *("harness", "report", "plot", "native_job", "memory_of_queue", "bench_threads"),
+        *("run", "figures"),
+    )
     if not BENCHMARKS.is_dir():
         pytest.skip("benchmarks/ is not there: tests run away from the sources")
     sys.path.insert(0, str(BENCHMARKS))
@@ -208,3 +211,22 @@ def test_bad_arguments(bench, arguments: list[str], words: str, capsys) -> None:
         bench.run.main(arguments)
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_figures_of_the_readme_come_from_the_results(bench, tmp_path: Path) -> None:
+    missing = measured(bench, [], [], unavailable="no second core")
+    results = [measured(bench, [8e-6], [2e-6]), missing]
+    data = bench.report.document("area", "python run.py", 1, results)
+    bench.report.write(tmp_path, "area-x", "", data)
+    bench.report.write(tmp_path, "area-x-pinned", "", data)
+    runs = bench.figures.documents(tmp_path)
+    assert set(runs) == {"area-x"}
+    text = bench.figures.figures(runs)
+    rows = [line for line in text.splitlines() if line.startswith("| a row")]
+    assert rows == ["| a row | 8.00 us | 2.00 us | 4.00x | 4x | met |"]
+    assert "`python run.py`" in text
+    page = f"top\n{bench.figures.BEGIN}old\n{bench.figures.END}rest\n"
+    replaced = bench.figures.replaced(page, text)
+    assert replaced == f"top\n{bench.figures.BEGIN}{text}{bench.figures.END}rest\n"
+    with pytest.raises(SystemExit, match="to write between"):
+        bench.figures.replaced("no marks", text)
