@@ -39,16 +39,19 @@ test_never_beside_a_peer_on_the_same_cpu(void)
     struct tdl_spin spin;
     cpu_set_t before, one;
     tdl_spin_init(&spin);
-    int cpu = tdl_cpu_current();
     CHECK_INT(sched_getaffinity(0, sizeof before, &before), ==, 0);
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    CHECK_INT(sched_setaffinity(0, sizeof one, &one), ==, 0);
-    int64_t same = tdl_spin_allowed(&spin, cpu);
-    int64_t other = tdl_spin_allowed(&spin, cpu + 1);
-    sched_setaffinity(0, sizeof before, &before);
-    CHECK_INT(same, ==, 0);
-    CHECK_INT(other, ==, CPU_COUNT(&before) > 1 ? spin.budget : 0);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &before))
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        CHECK_INT(sched_setaffinity(0, sizeof one, &one), ==, 0);
+        int64_t same = tdl_spin_allowed(&spin, cpu);
+        int64_t other = tdl_spin_allowed(&spin, cpu + 1);
+        sched_setaffinity(0, sizeof before, &before);
+        CHECK_INT(same, ==, 0);
+        CHECK_INT(other, ==, CPU_COUNT(&before) > 1 ? spin.budget : 0);
+    }
 }
 
 static void
@@ -75,6 +78,51 @@ test_a_short_wait_brings_spinning_back(void)
     for (int i = 0; i < 20; i++)
         tdl_spin_learn(&spin, LONG_WAIT);
     tdl_spin_learn(&spin, 60 * TDL_NS_PER_US);
+    CHECK_INT(spin.budget, >, 0);
+}
+
+/* A spin that was nearly too short is lengthened, up to where it began. */
+static void
+test_a_success_lengthens_the_next_spin(void)
+{
+    struct tdl_spin spin;
+    tdl_spin_init(&spin);
+    int64_t most = spin.budget;
+    tdl_spin_learn(&spin, LONG_WAIT);
+    int64_t less = spin.budget;
+    CHECK_INT(less, >, 0);
+    tdl_spin_learn(&spin, less - 1);
+    CHECK_INT(spin.budget, >, less);
+    for (int i = 0; i < 10; i++)
+        tdl_spin_learn(&spin, spin.budget - 1);
+    CHECK_INT(spin.budget, ==, most);
+}
+
+/* Misses count only in a row. */
+static void
+test_a_success_forgives_misses(void)
+{
+    struct tdl_spin spin;
+    tdl_spin_init(&spin);
+    for (int i = 0; i < 200; i++) {
+        tdl_spin_learn(&spin, i % 5 == 0 ? TDL_NS_PER_US : 150 * TDL_NS_PER_US);
+        CHECK_INT(spin.budget, >, 0);
+    }
+}
+
+/* Neither does an end of spinning last forever: after an idle time, the next
+ * short wait is a new beginning. */
+static void
+test_idle_time_forgives_misses(void)
+{
+    struct tdl_spin spin;
+    tdl_spin_init(&spin);
+    for (int i = 0; i < 100; i++)
+        tdl_spin_learn(&spin, 150 * TDL_NS_PER_US);
+    CHECK_INT(spin.budget, ==, 0);
+    tdl_spin_learn(&spin, LONG_WAIT);
+    CHECK_INT(spin.budget, ==, 0);
+    tdl_spin_learn(&spin, 150 * TDL_NS_PER_US);
     CHECK_INT(spin.budget, >, 0);
 }
 
@@ -165,5 +213,6 @@ CHECK_MAIN(TEST(test_starts_with_a_bounded_budget),
            TEST(test_never_beside_a_peer_on_the_same_cpu), TEST(test_long_waits_end_spinning),
            TEST(test_a_short_wait_brings_spinning_back),
            TEST(test_misses_in_a_row_end_spinning), TEST(test_short_waits_keep_spinning),
-           TEST(test_sees_a_change_that_is_there), TEST(test_gives_up_after_its_budget),
-           TEST(test_stress_change_by_another_thread))
+           TEST(test_a_success_lengthens_the_next_spin), TEST(test_a_success_forgives_misses),
+           TEST(test_idle_time_forgives_misses), TEST(test_sees_a_change_that_is_there),
+           TEST(test_gives_up_after_its_budget), TEST(test_stress_change_by_another_thread))
