@@ -91,7 +91,7 @@ class Environment:
     def make(self):
         # The base interpreter is written down: one that moved or was upgraded
         # gets a new environment.
-        identity = f"{sys.executable}\n{sys.version}\n"
+        identity = f"{sys.base_prefix}\n{sys.version}\n"
         stamp = self.path / "treadle-base"
         if stamp.exists() and stamp.read_text() == identity and self.python.exists():
             return
