@@ -22,15 +22,12 @@ tdl_timeout_deadline(PyObject *timeout, int64_t *deadline)
                          Py_TYPE(timeout)->tp_name);
         return -1;
     }
-    if (isnan(seconds)) {
-        PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
-        return -1;
-    }
     if (seconds > SECONDS_MAX) {
         PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
         return -1;
     }
-    int64_t ns = seconds <= 0 ? 0 : (int64_t)ceil(seconds * 1e9);
+    /* NaN is not above 0 either, which is all that the standard classes look at */
+    int64_t ns = seconds > 0 ? (int64_t)ceil(seconds * 1e9) : 0;
     *deadline = tdl_clock_add(tdl_clock_now(), ns);
     return 0;
 }

@@ -4,9 +4,9 @@
 
 #include "py/compat.h"
 
-/* Turn `timeout` (NULL or None: forever; else a number of seconds, where zero
- * and less mean at once) into a deadline.  Rounds up: never early.
- * Returns 0, or -1 with TypeError, ValueError (NaN) or OverflowError set. */
+/* Turn `timeout` (NULL or None: forever; else a number of seconds, where zero,
+ * less and NaN mean at once) into a deadline.  Rounds up: never early.
+ * Returns 0, or -1 with TypeError or OverflowError set. */
 int tdl_timeout_deadline(PyObject *timeout, int64_t *deadline);
 
 #endif
