@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = {
     "build": ["setuptools>=77"],
-    "typecheck": ["mypy>=1.11"],
+    # One version for everybody: what it finds, and which ignores it wants, changes.
+    "typecheck": ["mypy==2.4.*", "types-tqdm"],
     "format": ["clang-format==19.1.*"],
     "wheel": ["build"],
 }
