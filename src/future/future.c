@@ -36,12 +36,27 @@ future_tp_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED
     return st == NULL ? NULL : (PyObject *)alloc_future(type, st);
 }
 
+static int future_clear(FutureObject *self);
+
+/* Called once more, __init__() makes the future new, as the standard one does. */
+static void
+reset(FutureObject *self)
+{
+    if (tdl_future_state(self) == TDL_PENDING && self->callbacks == NULL &&
+        self->waiters == NULL && self->condition == NULL)
+        return;
+    future_clear(self);
+    tdl_future_force_state(self, TDL_PENDING);
+}
+
 static int
 future_init(FutureObject *self, PyObject *args, PyObject *kwds)
 {
     Py_ssize_t given = PyTuple_GET_SIZE(args) + (kwds == NULL ? 0 : PyDict_GET_SIZE(kwds));
-    if (given == 0)
+    if (given == 0) {
+        reset(self);
         return 0;
+    }
     PyErr_Format(PyExc_TypeError, "Future.__init__() takes 1 positional argument but %zd were given",
                  given + 1);
     return -1;

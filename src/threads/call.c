@@ -110,18 +110,19 @@ call_in_context(struct call_job *job)
     return result;
 }
 
-static void
+static bool
 call_run(struct tdl_job *base, struct tdl_fire *fire)
 {
     struct call_job *job = (struct call_job *)base;
     if (!tdl_future_job_start(&job->base))
-        return;
+        return false;
     PyObject *result = call_in_context(job);
     PyObject *exception = result == NULL ? tdl_err_take() : NULL;
     /* before anybody can see the result: who waits for it may look whether the
      * arguments are gone */
     release_args(job);
     tdl_future_job_finish(&job->base, result, exception, fire);
+    return true;
 }
 
 static int

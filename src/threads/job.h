@@ -19,8 +19,9 @@ struct tdl_job;
 
 struct tdl_job_ops {
     /* Run one unit, unless it was cancelled or somebody else has it.  Waiters
-     * to wake go on `fire`.  Never leaves an exception set. */
-    void (*run)(struct tdl_job *job, struct tdl_fire *fire);
+     * to wake go on `fire`.  Returns whether it ran.  Never leaves an exception
+     * set. */
+    bool (*run)(struct tdl_job *job, struct tdl_fire *fire);
     /* Without a thread state: run the part that needs none, if this job can be
      * started so.  Returns whether it did; run() then completes it.  May be NULL. */
     bool (*run_detached)(struct tdl_job *job);

@@ -160,10 +160,10 @@ batch_of(struct tdl_job *job)
     return (MapBatchObject *)job->object;
 }
 
-static void
+static bool
 map_run(struct tdl_job *job, struct tdl_fire *fire)
 {
-    tdl_map_batch_run_one(batch_of(job), fire);
+    return tdl_map_batch_run_one(batch_of(job), fire);
 }
 
 /* Each item that nobody has taken ends with `reason`'s error, or as cancelled. */

@@ -66,30 +66,31 @@ complete(struct native_job *job, struct tdl_fire *fire)
     tdl_future_job_finish(&job->base, result, exception, fire);
 }
 
-static void
+static bool
 native_run(struct tdl_job *base, struct tdl_fire *fire)
 {
     struct native_job *job = (struct native_job *)base;
     switch (job->state) {
     case NATIVE_NOT_OURS:
-        return;
+        return false;
     case NATIVE_CANCELLED:
         forget_job(job->base.future);
         if (tdl_future_start(job->base.future) < 0)
             tdl_log_critical(job->base.future->st, "Exception in worker");
-        return;
+        return false;
     case NATIVE_RAN:
         forget_job(job->base.future);
         break;
     case NATIVE_QUEUED:
         if (!tdl_future_job_start(&job->base))
-            return;
+            return false;
         Py_BEGIN_ALLOW_THREADS
         job->value = job->kind->run(job->arg);
         Py_END_ALLOW_THREADS
         break;
     }
     complete(job, fire);
+    return true;
 }
 
 static int

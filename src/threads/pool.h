@@ -32,6 +32,7 @@ struct tdl_worker {
     int64_t now;                  /* clock after the last job; owner */
     int64_t attached;             /* clock when the GIL was taken; owner */
     struct tdl_job *detached;     /* a job whose detached part has run; owner */
+    int64_t detached_start;       /* clock when that began; owner */
     struct tdl_stats stats;       /* owner writes, all read */
 };
 

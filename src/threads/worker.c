@@ -179,8 +179,7 @@ run_detached(struct tdl_worker *w)
     stop_searching(w);
     if (tdl_runq_count(&w->queue->runq) != 0)
         tdl_pool_wake_one(w->queue);
-    w->now = tdl_clock_now();
-    tdl_histogram_add(&w->stats.wait, w->now - job->submitted);
+    w->detached_start = tdl_clock_now();
     job->ops->run_detached(job);
     w->detached = job;
 }
@@ -289,19 +288,21 @@ static void
 run_job(struct tdl_worker *w, struct tdl_job *job, uint32_t units)
 {
     WorkQueueObject *queue = w->queue;
-    bool started = job == w->detached;
+    uint64_t done = atomic_load_explicit(&w->stats.done, memory_order_relaxed);
+    int64_t start = job == w->detached ? w->detached_start : w->now;
     w->detached = NULL;
     for (uint32_t i = 0; i < units; i++) {
-        int64_t start = w->now;
-        if (!started)
-            tdl_histogram_add(&w->stats.wait, start - job->submitted);
-        job->ops->run(job, &w->fire);
+        bool ran = job->ops->run(job, &w->fire);
         w->now = tdl_clock_now();
-        tdl_histogram_add(&w->stats.run, w->now - start);
+        if (ran) {
+            tdl_histogram_add(&w->stats.wait, start - job->submitted);
+            tdl_histogram_add(&w->stats.run, w->now - start);
+            done++;
+        }
+        start = w->now;
         let_gil_go_now_and_then(w);
     }
-    uint64_t done = atomic_load_explicit(&w->stats.done, memory_order_relaxed);
-    atomic_store_explicit(&w->stats.done, done + units, memory_order_relaxed);
+    atomic_store_explicit(&w->stats.done, done, memory_order_relaxed);
     atomic_fetch_sub_explicit(&queue->running, (int32_t)units, memory_order_relaxed);
     tdl_job_unref(job);
     /* more to do: whoever waits for this result must not wait for the next job.
