@@ -40,6 +40,7 @@ test_never_beside_a_peer_on_the_same_cpu(void)
     cpu_set_t before, one;
     tdl_spin_init(&spin);
     CHECK_INT(sched_getaffinity(0, sizeof before, &before), ==, 0);
+    CHECK(tdl_spin_may_help(-1) == (CPU_COUNT(&before) > 1)); /* counted once, unpinned */
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, &before))
             continue;
@@ -48,8 +49,10 @@ test_never_beside_a_peer_on_the_same_cpu(void)
         CHECK_INT(sched_setaffinity(0, sizeof one, &one), ==, 0);
         int64_t same = tdl_spin_allowed(&spin, cpu);
         int64_t other = tdl_spin_allowed(&spin, cpu + 1);
+        bool help = tdl_spin_may_help(cpu);
         sched_setaffinity(0, sizeof before, &before);
         CHECK_INT(same, ==, 0);
+        CHECK(!help);
         CHECK_INT(other, ==, CPU_COUNT(&before) > 1 ? spin.budget : 0);
     }
 }
