@@ -1,7 +1,8 @@
 #include "threads/runq.h"
 
 #include <errno.h>
-#include <stdlib.h>
+
+#include "core/alloc.h"
 
 /* ---- ranked jobs: a binary heap ------------------------------------------------ */
 
@@ -57,7 +58,7 @@ insert_ranked_locked(struct tdl_runq *runq, struct tdl_job *job)
 {
     if (runq->nranked == runq->ranked_size) {
         size_t size = runq->ranked_size == 0 ? 16 : 2 * runq->ranked_size;
-        struct tdl_runq_ranked *more = realloc(runq->ranked, size * sizeof *more);
+        struct tdl_runq_ranked *more = tdl_realloc(runq->ranked, size * sizeof *more);
         if (more == NULL)
             return -ENOMEM;
         runq->ranked = more;
@@ -143,7 +144,8 @@ int
 tdl_runq_init(struct tdl_runq *runq, uint32_t nshards)
 {
     *runq = (struct tdl_runq){.nshards = nshards};
-    if (posix_memalign((void **)&runq->shards, 64, nshards * sizeof *runq->shards) != 0)
+    runq->shards = tdl_malloc(nshards * sizeof *runq->shards);
+    if (runq->shards == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < nshards; i++) {
         tdl_lock_init(&runq->shards[i].lock);
@@ -157,8 +159,8 @@ tdl_runq_init(struct tdl_runq *runq, uint32_t nshards)
 void
 tdl_runq_fini(struct tdl_runq *runq)
 {
-    free(runq->shards);
-    free(runq->ranked);
+    tdl_free(runq->shards);
+    tdl_free(runq->ranked);
     runq->shards = NULL;
     runq->ranked = NULL;
 }

@@ -12,10 +12,12 @@
 #include "core/lock.h"
 #include "threads/job.h"
 
+/* Padded, so that two shards' locks are not on one cache line. */
 struct tdl_runq_shard {
-    _Alignas(64) struct tdl_lock lock;
+    struct tdl_lock lock;
     struct tdl_job *head;  /* lock */
     struct tdl_job **tail; /* lock */
+    char padding[64];
 };
 
 /* A heap entry; equal priorities keep their order. */
@@ -28,7 +30,7 @@ struct tdl_runq {
     _Atomic uint32_t count; /* units that wait; workers spin on it */
     uint32_t nshards;       /* a power of two; fixed after init */
     struct tdl_runq_shard *shards;
-    _Alignas(64) _Atomic uint32_t push_ticket;
+    _Atomic uint32_t push_ticket;
     _Atomic uint32_t pop_ticket;
     struct tdl_lock ranked_lock;
     struct tdl_runq_ranked *ranked; /* heap; ranked_lock */
