@@ -3,11 +3,12 @@
 import threading
 
 import pytest
-
-from support.implementations import IMPLEMENTATIONS, treadle
+import treadle
+from support.implementations import IMPLEMENTATIONS
 from support.waiting import Gate, eventually
 
 __all__ = ["clean_threads", "gate", "impl", "make_pool", "make_native_pool", "native"]
+
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def impl(request):
@@ -18,8 +19,6 @@ def impl(request):
 @pytest.fixture
 def native():
     """The treadle module, for what the standard library does not have."""
-    if treadle is None:
-        pytest.skip("TEMPORARY: treadle is not built yet")
     return treadle
 
 

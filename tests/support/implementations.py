@@ -5,12 +5,7 @@ import dataclasses
 import types
 
 import pytest
-
-try:
-    import treadle
-except ImportError as error:  # TEMPORARY: until the extension builds
-    print(f"\n*** TREADLE CANNOT BE IMPORTED ({error}): ONLY THE STANDARD LIBRARY IS TESTED ***\n")
-    treadle = None
+import treadle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,5 +24,5 @@ class Implementation:
 
 
 STDLIB = Implementation("stdlib", concurrent.futures)
-TREADLE = treadle and Implementation("treadle", treadle)
-IMPLEMENTATIONS = [pytest.param(each, id=each.name) for each in (STDLIB, TREADLE) if each]
+TREADLE = Implementation("treadle", treadle)
+IMPLEMENTATIONS = [pytest.param(each, id=each.name) for each in (STDLIB, TREADLE)]
