@@ -16,7 +16,12 @@ TREADLE_SANITIZE=address,undefined "$py" setup.py -q build --build-lib "$lib"
 
 export LD_PRELOAD
 LD_PRELOAD="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubsan.so)"
-export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1
+# Some tests start processes whose stderr nobody sees, so ASan reports to files.
+# UBSan does not listen to log_path; stderr is left uncaptured for it.
+reports=$PWD/build/asan-reports
+rm -rf "$reports"
+mkdir -p "$reports"
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1:log_path=$reports/asan
 export UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONMALLOC=malloc PYTHONPATH=$lib PYTHONDONTWRITEBYTECODE=1 TREADLE_SANITIZED=1
 loaded=$("$py" -c 'import treadle._native as n; print(n.__file__)')
@@ -24,4 +29,13 @@ case $loaded in
     "$lib"/*) ;;
     *) echo "treadle: $loaded was imported, not the sanitized build" >&2; exit 1 ;;
 esac
-exec "$py" -m pytest -q "$@"
+status=0
+"$py" -m pytest -q --capture=sys "$@" || status=$?
+unset LD_PRELOAD
+for report in "$reports"/*; do
+    [ -e "$report" ] || continue
+    echo "=== $report" >&2
+    head -n 60 "$report" >&2
+    status=1
+done
+exit $status
