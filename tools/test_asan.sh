@@ -21,7 +21,10 @@ LD_PRELOAD="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubs
 reports=$PWD/build/asan-reports
 rm -rf "$reports"
 mkdir -p "$reports"
-export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1:log_path=$reports/asan
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1
+ASAN_OPTIONS+=:log_path=$reports/asan
+# Freed blocks are held back for a while; the default of 256 MB looks like a leak to the leak test.
+ASAN_OPTIONS+=:quarantine_size_mb=32
 export UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONMALLOC=malloc PYTHONPATH=$lib PYTHONDONTWRITEBYTECODE=1 TREADLE_SANITIZED=1
 loaded=$("$py" -c 'import treadle._native as n; print(n.__file__)')
