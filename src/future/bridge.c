@@ -42,7 +42,7 @@ nested_code(PyObject *outer, const char *name)
 }
 
 struct aio {
-    PyObject *chain_code, *convert, *running_loop;
+    PyObject *chain_code, *convert, *running_loop, *selector_loop;
     int cell_destination, cell_loop;
 };
 
@@ -80,6 +80,10 @@ look_at_asyncio(struct aio *aio)
         aio->convert = PyObject_GetAttrString(futures, "_convert_future_exc");
         aio->running_loop = PyObject_GetAttrString(events, "_get_running_loop");
     }
+    PyObject *selectors = PyImport_ImportModule("asyncio.selector_events");
+    if (selectors != NULL)
+        aio->selector_loop = PyObject_GetAttrString(selectors, "BaseSelectorEventLoop");
+    Py_XDECREF(selectors);
     int ok = aio->convert != NULL && aio->running_loop != NULL && find_chain_code(futures, aio);
     Py_XDECREF(events);
     Py_XDECREF(futures);
@@ -103,6 +107,7 @@ bridge_ready(struct tdl_state *st)
         st->objects.aio_chain_code = aio.chain_code;
         st->objects.aio_convert = aio.convert;
         st->objects.aio_running_loop = aio.running_loop;
+        st->objects.aio_selector_loop = aio.selector_loop;
         st->aio_cell_destination = aio.cell_destination;
         st->aio_cell_loop = aio.cell_loop;
         atomic_store_explicit(&st->aio_ready, ready, memory_order_release);
@@ -112,6 +117,7 @@ bridge_ready(struct tdl_state *st)
         Py_XDECREF(aio.chain_code);
         Py_XDECREF(aio.convert);
         Py_XDECREF(aio.running_loop);
+        Py_XDECREF(aio.selector_loop);
     }
     return atomic_load_explicit(&st->aio_ready, memory_order_acquire) > 0;
 }
@@ -149,7 +155,7 @@ runs_here(struct tdl_state *st, PyObject *loop)
 
 /* Returns as tdl_bridge_deliver(). */
 static int
-deliver_chain(FutureObject *self, PyObject *fn)
+deliver_chain(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
 {
     struct tdl_state *st = self->st;
     if (!is_of_asyncio(fn) || !bridge_ready(st) ||
@@ -160,20 +166,20 @@ deliver_chain(FutureObject *self, PyObject *fn)
     PyObject *loop = cell_value(closure, st->aio_cell_loop);
     int r = 0;
     if (destination != NULL && loop != NULL && loop != Py_None && !runs_here(st, loop))
-        r = tdl_loop_inbox_post(st, loop, destination, (PyObject *)self);
+        r = tdl_loop_inbox_post(st, loop, destination, (PyObject *)self, fire);
     Py_XDECREF(destination);
     Py_XDECREF(loop);
     return r;
 }
 
 int
-tdl_bridge_deliver(FutureObject *self, PyObject *fn)
+tdl_bridge_deliver(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
 {
     struct tdl_state *st = self->st;
     if (!Py_IS_TYPE(fn, st->objects.FutureLink))
-        return deliver_chain(self, fn);
+        return deliver_chain(self, fn, fire);
     LinkObject *link = (LinkObject *)fn;
-    return tdl_loop_inbox_post(st, link->loop, link->destination, (PyObject *)self);
+    return tdl_loop_inbox_post(st, link->loop, link->destination, (PyObject *)self, fire);
 }
 
 /* ---- treadle.wrap_future() --------------------------------------------------- */

@@ -12,9 +12,10 @@
 #include "future/future.h"
 
 /* Deliver a done future to the asyncio future that the callback `fn` is for.
+ * If the loop has to be woken, that is left to `fire` if it is not NULL.
  * Returns 1 if that was done, 0 if `fn` is no such callback and has to be
  * called, -1 with an exception set. */
-int tdl_bridge_deliver(FutureObject *self, PyObject *fn);
+int tdl_bridge_deliver(FutureObject *self, PyObject *fn, struct tdl_fire *fire);
 
 /* Module exec: add the types and functions.  Returns 0 or -1 with an exception. */
 int tdl_bridge_exec(PyObject *module);

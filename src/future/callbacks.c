@@ -4,9 +4,9 @@
 #include "py/errors.h"
 
 static int
-call_one(FutureObject *self, PyObject *fn)
+call_one(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
 {
-    int r = tdl_bridge_deliver(self, fn);
+    int r = tdl_bridge_deliver(self, fn, fire);
     if (r > 0)
         return 0;
     if (r == 0) {
@@ -35,11 +35,11 @@ tdl_callbacks_add(FutureObject *self, PyObject *fn)
     else
         PyList_SET_ITEM(self->callbacks, 0, Py_NewRef(fn));
     TDL_CRITICAL_END();
-    return now ? call_one(self, fn) : r;
+    return now ? call_one(self, fn, NULL) : r;
 }
 
 int
-tdl_callbacks_run(FutureObject *self)
+tdl_callbacks_run(FutureObject *self, struct tdl_fire *fire)
 {
     PyObject *list;
     TDL_CRITICAL_BEGIN(self);
@@ -53,7 +53,7 @@ tdl_callbacks_run(FutureObject *self)
     int r = 0;
     for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(list); i++) {
         PyObject *fn = Py_NewRef(PyList_GET_ITEM(list, i));
-        r = call_one(self, fn);
+        r = call_one(self, fn, fire);
         Py_DECREF(fn);
     }
     Py_DECREF(list);

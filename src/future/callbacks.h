@@ -9,7 +9,8 @@
 int tdl_callbacks_add(FutureObject *self, PyObject *fn);
 
 /* Run all callbacks of a future that is done.  An Exception is logged and the
- * next one runs.  Returns 0, or -1 with a BaseException set. */
-int tdl_callbacks_run(FutureObject *self);
+ * next one runs.  `fire` may get a loop to wake; NULL: loops are woken here.
+ * Returns 0, or -1 with a BaseException set. */
+int tdl_callbacks_run(FutureObject *self, struct tdl_fire *fire);
 
 #endif

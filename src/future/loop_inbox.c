@@ -8,12 +8,51 @@ typedef struct {
     PyObject *loop_ref; /* weak reference; fixed after init */
     PyObject *pairs;    /* list: destination, source, ...; the object's lock */
     int scheduled;      /* the loop was asked to call us; the object's lock */
+    /* Of a stock selector loop, which can be woken without it; else NULL.
+     * Fixed after init. */
+    struct tdl_loop_wake *wake;
 } InboxObject;
 
 /* Pairs in an inbox from which on a post looks whether the loop was closed. */
 enum { SUSPICIOUS = 1024 };
 
 /* ---- finding the inbox of a loop ---------------------------------------------- */
+
+/* Whether the class of `loop` has the stock method `name` of `owner`. */
+static int
+has_stock_method(PyObject *loop, PyObject *owner, const char *name)
+{
+    PyObject *ours = PyObject_GetAttrString((PyObject *)Py_TYPE(loop), name);
+    PyObject *stock = ours == NULL ? NULL : PyObject_GetAttrString(owner, name);
+    Py_XDECREF(ours);
+    Py_XDECREF(stock);
+    return ours != NULL && ours == stock;
+}
+
+static struct tdl_loop_wake *
+wake_by_socket(PyObject *loop)
+{
+    PyObject *socket = PyObject_GetAttrString(loop, "_csock");
+    int fd = socket == NULL ? -1 : PyObject_AsFileDescriptor(socket);
+    Py_XDECREF(socket);
+    return fd < 0 ? NULL : tdl_loop_wake_new(fd);
+}
+
+/* A wake for `loop` if it is a selector loop that schedules and wakes as the
+ * stock one does; else NULL.  Sets no exception. */
+static struct tdl_loop_wake *
+wake_of(struct tdl_state *st, PyObject *loop)
+{
+    PyObject *stock = st->objects.aio_selector_loop;
+    struct tdl_loop_wake *wake = NULL;
+    if (stock != NULL && PyObject_IsInstance(loop, stock) > 0 &&
+        has_stock_method(loop, stock, "call_soon_threadsafe") &&
+        has_stock_method(loop, stock, "_call_soon") &&
+        has_stock_method(loop, stock, "_write_to_self"))
+        wake = wake_by_socket(loop);
+    PyErr_Clear();
+    return wake;
+}
 
 static InboxObject *
 inbox_new(struct tdl_state *st, PyObject *loop)
@@ -25,6 +64,7 @@ inbox_new(struct tdl_state *st, PyObject *loop)
     inbox->st = st;
     inbox->loop_ref = PyWeakref_NewRef(loop, NULL);
     inbox->pairs = PyList_New(0);
+    inbox->wake = wake_of(st, loop);
     if (inbox->loop_ref == NULL || inbox->pairs == NULL)
         Py_CLEAR(inbox);
     return inbox;
@@ -93,7 +133,7 @@ is_closed(struct tdl_state *st, PyObject *loop)
     return r;
 }
 
-/* Take everything out; `*scheduled_again` gets whether a call is still owed. */
+/* Take everything out; the next post asks the loop again. */
 static PyObject *
 take_pairs(InboxObject *self)
 {
@@ -109,13 +149,40 @@ take_pairs(InboxObject *self)
     return taken;
 }
 
+/* What call_soon_threadsafe() of a stock loop does, up to the waking. */
+static PyObject *
+call_soon(InboxObject *self, PyObject *loop)
+{
+    PyObject *r = PyObject_CallMethodNoArgs(loop, self->st->names._check_closed);
+    if (r == NULL)
+        return NULL;
+    Py_DECREF(r);
+    PyObject *none = PyTuple_New(0);
+    if (none == NULL)
+        return NULL;
+    r = PyObject_CallMethodObjArgs(loop, self->st->names._call_soon, self, none, Py_None, NULL);
+    Py_DECREF(none);
+    return r;
+}
+
+static PyObject *
+ask(InboxObject *self, PyObject *loop, struct tdl_fire *fire)
+{
+    if (fire == NULL || self->wake == NULL)
+        return PyObject_CallMethodOneArg(loop, self->st->names.call_soon_threadsafe,
+                                         (PyObject *)self);
+    PyObject *handle = call_soon(self, loop);
+    if (handle != NULL)
+        tdl_fire_add_loop(fire, self->wake);
+    return handle;
+}
+
 /* Ask the loop to call us.  A closed loop is no error: what was posted is dropped.
  * Returns 0 or -1 with an exception set. */
 static int
-schedule(InboxObject *self, PyObject *loop)
+schedule(InboxObject *self, PyObject *loop, struct tdl_fire *fire)
 {
-    PyObject *r = PyObject_CallMethodOneArg(loop, self->st->names.call_soon_threadsafe,
-                                            (PyObject *)self);
+    PyObject *r = ask(self, loop, fire);
     if (r != NULL) {
         Py_DECREF(r);
         return 0;
@@ -133,7 +200,7 @@ schedule(InboxObject *self, PyObject *loop)
 }
 
 static int
-append_pair(InboxObject *self, PyObject *destination, PyObject *source, int *ask, int *many)
+append_pair(InboxObject *self, PyObject *destination, PyObject *source, int *first, int *many)
 {
     int r;
     TDL_CRITICAL_BEGIN(self);
@@ -143,7 +210,7 @@ append_pair(InboxObject *self, PyObject *destination, PyObject *source, int *ask
         PyList_SetSlice(self->pairs, n - 1, n, NULL);
     }
     if (r == 0) {
-        *ask = !self->scheduled;
+        *first = !self->scheduled;
         self->scheduled = 1;
         *many = PyList_GET_SIZE(self->pairs) % SUSPICIOUS == 0;
     }
@@ -153,15 +220,15 @@ append_pair(InboxObject *self, PyObject *destination, PyObject *source, int *ask
 
 int
 tdl_loop_inbox_post(struct tdl_state *st, PyObject *loop, PyObject *destination,
-                    PyObject *source)
+                    PyObject *source, struct tdl_fire *fire)
 {
     InboxObject *inbox = inbox_of(st, loop);
     if (inbox == NULL)
         return PyErr_Occurred() ? -1 : 0;
-    int ask = 0, many = 0;
-    int r = append_pair(inbox, destination, source, &ask, &many);
-    if (r == 0 && ask)
-        r = schedule(inbox, loop);
+    int first = 0, many = 0;
+    int r = append_pair(inbox, destination, source, &first, &many);
+    if (r == 0 && first)
+        r = schedule(inbox, loop, fire);
     else if (r == 0 && many && (r = is_closed(st, loop)) > 0) {
         /* it was closed before it called: nobody will empty the inbox */
         Py_XDECREF(take_pairs(inbox));
@@ -273,6 +340,7 @@ inbox_dealloc(InboxObject *self)
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->loop_ref);
     Py_XDECREF(self->pairs);
+    tdl_loop_wake_unref(self->wake);
     type->tp_free(self);
     Py_DECREF(type);
 }

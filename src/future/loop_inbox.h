@@ -5,15 +5,17 @@
 #ifndef TDL_FUTURE_LOOP_INBOX_H
 #define TDL_FUTURE_LOOP_INBOX_H
 
+#include "future/waiter.h"
 #include "py/state.h"
 
 /* Post: when `loop` gets to it, `destination` (an asyncio future of that loop)
  * takes over the outcome of `source` (ours, done).  A closed loop swallows it,
- * as asyncio does.
+ * as asyncio does.  A stock loop that has to be woken is left to `fire` if that
+ * is not NULL.
  * Returns 1 if posted, 0 if this loop cannot be served (the caller takes the
  * ordinary way), -1 with an exception set. */
 int tdl_loop_inbox_post(struct tdl_state *st, PyObject *loop, PyObject *destination,
-                        PyObject *source);
+                        PyObject *source, struct tdl_fire *fire);
 
 /* Module exec: add the type.  Returns 0 or -1 with an exception set. */
 int tdl_loop_inbox_exec(PyObject *module);

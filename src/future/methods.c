@@ -144,7 +144,7 @@ future_set_exception(FutureObject *self, PyObject *const *args, Py_ssize_t nargs
 static PyObject *
 future_invoke_callbacks(FutureObject *self, PyObject *Py_UNUSED(ignored))
 {
-    if (tdl_callbacks_run(self) < 0)
+    if (tdl_callbacks_run(self, NULL) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

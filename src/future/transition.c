@@ -245,7 +245,7 @@ tdl_future_finish(FutureObject *self, PyObject *result, PyObject *exception,
         return 0;
     /* a callback may take its time, or wait for one of these */
     tdl_fire_all(change.fire);
-    return tdl_callbacks_run(self);
+    return tdl_callbacks_run(self, fire);
 }
 
 int
@@ -272,7 +272,7 @@ tdl_future_cancel(FutureObject *self)
         return -1;
     if (change.before != TDL_PENDING)
         return change.before != TDL_RUNNING && change.before != TDL_FINISHED;
-    return tdl_callbacks_run(self) < 0 ? -1 : 1;
+    return tdl_callbacks_run(self, NULL) < 0 ? -1 : 1;
 }
 
 void

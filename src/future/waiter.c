@@ -18,10 +18,30 @@ spin_of_thread(void)
     return &thread_spin;
 }
 
+static void
+wake_loop(struct tdl_fire *fire)
+{
+    tdl_loop_wake_signal(fire->loop);
+    tdl_loop_wake_unref(fire->loop);
+    fire->loop = NULL;
+}
+
+void
+tdl_fire_add_loop(struct tdl_fire *fire, struct tdl_loop_wake *loop)
+{
+    if (fire->loop == loop)
+        return;
+    if (fire->loop != NULL)
+        wake_loop(fire);
+    fire->loop = tdl_loop_wake_ref(loop);
+}
+
 void
 tdl_fire_all(struct tdl_fire *fire)
 {
     struct tdl_waiter *waiter = fire->first;
+    if (fire->loop != NULL)
+        wake_loop(fire);
     while (waiter != NULL) {
         /* it may be gone as soon as it is told */
         struct tdl_waiter *next = waiter->next_fire;

@@ -16,6 +16,7 @@
 
 #include "core/lock.h"
 #include "core/park.h"
+#include "future/loop_wake.h"
 #include "future/source.h"
 #include "py/state.h"
 
@@ -44,10 +45,11 @@ struct tdl_waiter {
                  enum tdl_outcome outcome);
 };
 
-/* Waiters that are to fire, in order. */
+/* Whom to wake: waiters that are to fire, in order, and a loop. */
 struct tdl_fire {
     struct tdl_waiter *first;
     struct tdl_waiter **last;
+    struct tdl_loop_wake *loop; /* NULL or one reference */
 };
 
 static inline void
@@ -55,9 +57,20 @@ tdl_fire_init(struct tdl_fire *fire)
 {
     fire->first = NULL;
     fire->last = &fire->first;
+    fire->loop = NULL;
 }
 
-/* Wake all waiters on the list and empty it.  Thread state: not needed. */
+static inline bool
+tdl_fire_is_empty(const struct tdl_fire *fire)
+{
+    return fire->first == NULL && fire->loop == NULL;
+}
+
+/* Wake the loop too.  Takes no reference of the caller's.  A second loop wakes
+ * the first at once. */
+void tdl_fire_add_loop(struct tdl_fire *fire, struct tdl_loop_wake *loop);
+
+/* Wake all on the list and empty it.  Thread state: not needed. */
 void tdl_fire_all(struct tdl_fire *fire);
 
 void tdl_waiter_init(struct tdl_waiter *waiter, bool wants_cancel,

@@ -38,6 +38,8 @@
     X(set_exception)                                                                       \
     X(set_result)                                                                          \
     X(update)                                                                              \
+    X(_call_soon)                                                                          \
+    X(_check_closed)                                                                       \
     X(_condition)                                                                          \
     X(_shutdown)                                                                           \
     X(_spawn_worker)                                                                       \
@@ -71,6 +73,7 @@ struct tdl_objects {
     PyObject *aio_chain_code;   /* code of the callback that _chain_future adds */
     PyObject *aio_convert;      /* _convert_future_exc */
     PyObject *aio_running_loop; /* _get_running_loop */
+    PyObject *aio_selector_loop; /* BaseSelectorEventLoop, or NULL */
     PyObject *loop_inboxes;     /* {id(loop): LoopInbox} */
     /* our types */
     PyTypeObject *FutureBase;

@@ -178,14 +178,13 @@ pool_submit_native(ThreadPoolObject *self, PyObject *args)
         return NULL;
     }
     const treadle_job *kind;
-    int (*traverse)(void *, visitproc, void *);
     treadle_native_function function;
     memcpy(&function, &pointer, sizeof function);
-    void *arg = tdl_native_buffers_new(function, keepalive, buffers, &kind, &traverse);
+    void *arg = tdl_native_buffers_new(function, keepalive, buffers, &kind);
     if (arg == NULL)
         return NULL;
     int spawn = 0;
-    PyObject *future = tdl_native_submit(queue, kind, traverse, arg, &spawn);
+    PyObject *future = tdl_native_submit(queue, kind, arg, &spawn);
     if (future != NULL && tdl_executor_spawn((PyObject *)self, queue, spawn) < 0)
         Py_CLEAR(future);
     return future;

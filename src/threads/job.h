@@ -22,9 +22,12 @@ struct tdl_job_ops {
      * to wake go on `fire`.  Returns whether it ran.  Never leaves an exception
      * set. */
     bool (*run)(struct tdl_job *job, struct tdl_fire *fire);
-    /* Without a thread state: run the part that needs none, if this job can be
-     * started so.  Returns whether it did; run() then completes it.  May be NULL. */
-    bool (*run_detached)(struct tdl_job *job);
+    /* Without a thread state: run the part that needs none, unless the job was
+     * cancelled or somebody else has it.  Called by the worker that has taken the
+     * job from the queue, which calls settle() next.  NULL: there is no such part. */
+    void (*run_detached)(struct tdl_job *job);
+    /* Deal with what run_detached() left behind.  Returns as run(). */
+    bool (*settle)(struct tdl_job *job, struct tdl_fire *fire);
     /* Give all units up: their futures are cancelled or, if `reason` is not
      * NULL, fail with BrokenThreadPool(reason).  Never leaves an exception set. */
     void (*abandon)(struct tdl_job *job, PyObject *reason);

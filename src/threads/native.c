@@ -4,19 +4,19 @@
 #include "threads/call.h"
 
 enum native_state {
-    NATIVE_QUEUED,
     NATIVE_RAN,       /* run() has been called, the future is not complete yet */
-    NATIVE_CANCELLED, /* was taken without the GIL, but the future is cancelled */
-    NATIVE_NOT_OURS,  /* was taken without the GIL, but somebody else runs it */
+    NATIVE_CANCELLED, /* the future is cancelled, but not told so */
+    NATIVE_NOT_OURS,  /* somebody else has taken the job */
 };
 
 struct native_job {
     struct tdl_future_job base;
     const treadle_job *kind;
-    int (*traverse)(void *arg, visitproc visit, void *visit_arg);
     void *arg; /* NULL with `released` */
     bool released;
-    enum native_state state; /* of whoever took the job from the queue */
+    /* of the worker that took the job from the queue, from run_detached() to
+     * settle(); who lends a hand meanwhile must not look */
+    enum native_state state;
     int64_t value;
 };
 
@@ -28,21 +28,20 @@ release_arg(struct native_job *job)
     job->released = true;
 }
 
-static bool
+static void
 native_run_detached(struct tdl_job *base)
 {
     struct native_job *job = (struct native_job *)base;
     if (atomic_exchange_explicit(&job->base.taken, 1, memory_order_acq_rel)) {
         job->state = NATIVE_NOT_OURS;
-        return false;
+        return;
     }
     if (!tdl_future_start_detached(job->base.future)) {
         job->state = NATIVE_CANCELLED;
-        return false;
+        return;
     }
     job->value = job->kind->run(job->arg);
     job->state = NATIVE_RAN;
-    return true;
 }
 
 static void
@@ -70,35 +69,42 @@ static bool
 native_run(struct tdl_job *base, struct tdl_fire *fire)
 {
     struct native_job *job = (struct native_job *)base;
-    switch (job->state) {
-    case NATIVE_NOT_OURS:
+    if (!tdl_future_job_start(&job->base))
         return false;
-    case NATIVE_CANCELLED:
-        forget_job(job->base.future);
-        if (tdl_future_start(job->base.future) < 0)
-            tdl_log_critical(job->base.future->st, "Exception in worker");
-        return false;
-    case NATIVE_RAN:
-        forget_job(job->base.future);
-        break;
-    case NATIVE_QUEUED:
-        if (!tdl_future_job_start(&job->base))
-            return false;
-        Py_BEGIN_ALLOW_THREADS
-        job->value = job->kind->run(job->arg);
-        Py_END_ALLOW_THREADS
-        break;
-    }
+    Py_BEGIN_ALLOW_THREADS
+    job->value = job->kind->run(job->arg);
+    Py_END_ALLOW_THREADS
     complete(job, fire);
     return true;
 }
 
+static bool
+native_settle(struct tdl_job *base, struct tdl_fire *fire)
+{
+    struct native_job *job = (struct native_job *)base;
+    if (job->state == NATIVE_NOT_OURS)
+        return false;
+    forget_job(job->base.future);
+    if (job->state == NATIVE_RAN) {
+        complete(job, fire);
+        return true;
+    }
+    if (tdl_future_start(job->base.future) < 0)
+        tdl_log_critical(job->base.future->st, "Exception in worker");
+    return false;
+}
+
+/* A worker takes native jobs from the queue without a thread state, also in the
+ * middle of a collection, which would then take what it has visited before and
+ * misses now for garbage.  Not visited, it counts as referenced from outside;
+ * a job does not stay in the queue of a pool that nobody uses. */
 static int
 native_traverse(struct tdl_job *base, visitproc visit, void *arg)
 {
-    struct native_job *job = (struct native_job *)base;
-    Py_VISIT(job->base.future);
-    return job->traverse == NULL || job->released ? 0 : job->traverse(job->arg, visit, arg);
+    (void)base;
+    (void)visit;
+    (void)arg;
+    return 0;
 }
 
 static void
@@ -113,14 +119,14 @@ native_free(struct tdl_job *base)
 static const struct tdl_job_ops native_ops = {
     .run = native_run,
     .run_detached = native_run_detached,
+    .settle = native_settle,
     .abandon = tdl_future_job_abandon,
     .traverse = native_traverse,
     .free = native_free,
 };
 
 PyObject *
-tdl_native_submit(WorkQueueObject *queue, const treadle_job *kind,
-                  int (*traverse)(void *, visitproc, void *), void *arg, int *spawn)
+tdl_native_submit(WorkQueueObject *queue, const treadle_job *kind, void *arg, int *spawn)
 {
     FutureObject *future = tdl_future_new(queue->st, (PyObject *)queue, &queue->source);
     struct native_job *job = future == NULL ? NULL : PyMem_Calloc(1, sizeof *job);
@@ -133,7 +139,6 @@ tdl_native_submit(WorkQueueObject *queue, const treadle_job *kind,
     tdl_job_init(&job->base.base, &native_ops, 0);
     tdl_future_job_init(&job->base, future);
     job->kind = kind;
-    job->traverse = traverse;
     job->arg = arg;
     *spawn = tdl_pool_push(queue, &job->base.base);
     if (*spawn < 0)
@@ -171,17 +176,6 @@ buffers_release(void *arg)
     PyMem_Free(b);
 }
 
-static int
-buffers_traverse(void *arg, visitproc visit, void *visit_arg)
-{
-    struct buffers *b = arg;
-    int r = b->keepalive == NULL ? 0 : visit(b->keepalive, visit_arg);
-    for (size_t i = 0; r == 0 && i < b->count; i++)
-        if (b->views[i].obj != NULL)
-            r = visit(b->views[i].obj, visit_arg);
-    return r;
-}
-
 static const treadle_job buffers_kind = {.run = buffers_run, .release = buffers_release};
 
 static int
@@ -189,7 +183,8 @@ get_buffer(PyObject *object, Py_buffer *view)
 {
     if (PyObject_GetBuffer(object, view, PyBUF_WRITABLE) == 0)
         return 0;
-    if (!PyErr_ExceptionMatches(PyExc_BufferError))
+    /* numpy says with a ValueError that an array is read-only */
+    if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
         return -1;
     PyErr_Clear();
     return PyObject_GetBuffer(object, view, PyBUF_SIMPLE);
@@ -197,7 +192,7 @@ get_buffer(PyObject *object, Py_buffer *view)
 
 void *
 tdl_native_buffers_new(treadle_native_function function, PyObject *keepalive, PyObject *objects,
-                       const treadle_job **kind, int (**traverse)(void *, visitproc, void *))
+                       const treadle_job **kind)
 {
     size_t n = (size_t)PyTuple_GET_SIZE(objects);
     struct buffers *b = PyMem_Calloc(1, sizeof *b + n * sizeof(Py_buffer));
@@ -225,6 +220,5 @@ tdl_native_buffers_new(treadle_native_function function, PyObject *keepalive, Py
         return NULL;
     }
     *kind = &buffers_kind;
-    *traverse = buffers_traverse;
     return b;
 }

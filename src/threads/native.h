@@ -6,19 +6,16 @@
 
 #include "threads/pool.h"
 
-/* Queue a job as treadle_api.submit() does, with `priority`; `traverse` (may be
- * NULL) visits what `arg` refers to.  Owns: takes `arg`, also on failure.
+/* Queue a job as treadle_api.submit() does.  Owns: takes `arg`, also on failure.
  * Returns the future, with `*spawn` telling whether to start a thread, or NULL. */
-PyObject *tdl_native_submit(WorkQueueObject *queue, const treadle_job *kind,
-                            int (*traverse)(void *arg, visitproc visit, void *visit_arg),
-                            void *arg, int *spawn);
+PyObject *tdl_native_submit(WorkQueueObject *queue, const treadle_job *kind, void *arg,
+                            int *spawn);
 
 /* The argument of a treadle_native_function call: takes a buffer of each object
  * in `buffers` (a tuple), writable where it can be had.  `keepalive` is what
- * owns the function's code.  `*kind` and `*traverse` go to tdl_native_submit().
+ * owns the function's code.  `*kind` goes to tdl_native_submit().
  * Returns NULL with an exception set on failure. */
 void *tdl_native_buffers_new(treadle_native_function function, PyObject *keepalive,
-                             PyObject *buffers, const treadle_job **kind,
-                             int (**traverse)(void *, visitproc, void *));
+                             PyObject *buffers, const treadle_job **kind);
 
 #endif

@@ -18,7 +18,7 @@ api_submit(PyObject *executor, const treadle_job *kind, void *arg)
         return NULL;
     }
     int spawn = 0;
-    PyObject *future = tdl_native_submit(queue, kind, NULL, arg, &spawn);
+    PyObject *future = tdl_native_submit(queue, kind, arg, &spawn);
     if (future != NULL && tdl_executor_spawn(executor, queue, spawn) < 0)
         Py_CLEAR(future);
     return future;

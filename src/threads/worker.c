@@ -307,7 +307,7 @@ run_job(struct tdl_worker *w, struct tdl_job *job, uint32_t units)
     tdl_job_unref(job);
     /* more to do: whoever waits for this result must not wait for the next job.
      * Nothing to do: wait_for_work() wakes it once the GIL is free */
-    if (w->fire.first != NULL && tdl_runq_count(&queue->runq) != 0)
+    if (!tdl_fire_is_empty(&w->fire) && tdl_runq_count(&queue->runq) != 0)
         tdl_fire_all(&w->fire);
 }
 
