@@ -14,6 +14,7 @@
 /* Spins in vain after which short waits alone do not bring spinning back. */
 enum { MISSES_MAX = 8, LOOKS_PER_CLOCK = 16 };
 
+/* CPUs that the process may use: the main thread's, whichever thread asks first. */
 static int
 cpu_count(void)
 {
@@ -21,7 +22,7 @@ cpu_count(void)
     int n = atomic_load_explicit(&known, memory_order_relaxed);
     if (n == 0) {
         cpu_set_t set;
-        n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+        n = sched_getaffinity(getpid(), sizeof set, &set) == 0 ? CPU_COUNT(&set)
                                                          : (int)sysconf(_SC_NPROCESSORS_ONLN);
         atomic_store_explicit(&known, n, memory_order_relaxed);
     }
