@@ -99,9 +99,12 @@ tdl_pool_added(WorkQueueObject *queue)
 {
     atomic_store_explicit(&queue->submitter_cpu, tdl_cpu_current(), memory_order_relaxed);
     tdl_pool_wake_one(queue);
+    /* the queue first: a worker that takes a job stops being idle before, so none
+     * counts both as idle and by having made the queue shorter */
+    int64_t waiting = tdl_runq_count(&queue->runq);
     int32_t have = atomic_load_explicit(&queue->idle, memory_order_seq_cst) +
                    atomic_load_explicit(&queue->starting, memory_order_seq_cst);
-    return (int64_t)tdl_runq_count(&queue->runq) > have &&
+    return waiting > have &&
            atomic_load_explicit(&queue->workers, memory_order_seq_cst) <
                atomic_load_explicit(&queue->max_workers, memory_order_relaxed);
 }

@@ -291,13 +291,34 @@ pop_shards(struct tdl_runq *runq, bool detached_only, uint32_t *units)
     return job;
 }
 
+bool
+tdl_runq_next_is_detached(struct tdl_runq *runq)
+{
+    if (tdl_runq_count(runq) == 0 || atomic_load_explicit(&runq->high, memory_order_relaxed) > 0)
+        return false;
+    uint32_t first = atomic_load_explicit(&runq->pop_ticket, memory_order_relaxed);
+    struct tdl_job *job = NULL;
+    bool detached = false;
+    for (uint32_t i = 0; job == NULL && i < runq->nshards; i++) {
+        struct tdl_runq_shard *shard = &runq->shards[(first + i) & (runq->nshards - 1)];
+        tdl_lock_acquire(&shard->lock);
+        job = shard->head;
+        detached = job != NULL && suits(job, true);
+        tdl_lock_release(&shard->lock);
+    }
+    return detached;
+}
+
 struct tdl_job *
 tdl_runq_pop(struct tdl_runq *runq, bool detached_only, uint32_t *units)
 {
     struct tdl_job *job = NULL;
     *units = 1;
-    if (atomic_load_explicit(&runq->high, memory_order_relaxed) > 0)
+    if (atomic_load_explicit(&runq->high, memory_order_relaxed) > 0) {
         job = pop_ranked(runq, true, detached_only, units);
+        if (job == NULL && detached_only)
+            return NULL; /* what comes first needs a thread state */
+    }
     if (job == NULL)
         job = pop_shards(runq, detached_only, units);
     if (job == NULL && atomic_load_explicit(&runq->low, memory_order_relaxed) > 0)

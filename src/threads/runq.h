@@ -63,6 +63,9 @@ int tdl_runq_add_units(struct tdl_runq *runq, struct tdl_job *job, uint32_t unit
 /* Take back all units of `job` that nobody has taken. */
 void tdl_runq_discard(struct tdl_runq *runq, struct tdl_job *job);
 
+/* Whether the next job has a part that needs no thread state: a hint. */
+bool tdl_runq_next_is_detached(struct tdl_runq *runq);
+
 /* Take the next job's next units: `*units` gets how many, up to its `grab`.
  * `detached_only`: only if that job has a part that needs no thread state.
  * Returns the job with a reference for the caller, or NULL. */

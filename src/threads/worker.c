@@ -167,21 +167,34 @@ idle(struct tdl_worker *w, int64_t since)
     return got;
 }
 
-/* Take a job's detached part on before asking for the GIL, if the next job has one. */
 static void
-run_detached(struct tdl_worker *w)
+run_detached_job(struct tdl_worker *w, struct tdl_job *job)
 {
-    uint32_t units;
-    struct tdl_job *job = tdl_runq_pop(&w->queue->runq, true, &units);
-    if (job == NULL)
-        return;
-    atomic_fetch_add_explicit(&w->queue->running, 1, memory_order_relaxed);
+    WorkQueueObject *queue = w->queue;
+    atomic_fetch_add_explicit(&queue->running, 1, memory_order_relaxed);
     stop_searching(w);
-    if (tdl_runq_count(&w->queue->runq) != 0)
-        tdl_pool_wake_one(w->queue);
+    if (tdl_runq_count(&queue->runq) != 0)
+        tdl_pool_wake_one(queue);
     w->detached_start = tdl_clock_now();
     job->ops->run_detached(job);
     w->detached = job;
+}
+
+/* Take a job's detached part on before asking for the GIL, if the next job has one.
+ * Called while counted as idle; not so before the job leaves the queue, or who
+ * adds another would leave that one to this worker. */
+static void
+run_detached(struct tdl_worker *w)
+{
+    WorkQueueObject *queue = w->queue;
+    uint32_t units;
+    if (!tdl_runq_next_is_detached(&queue->runq))
+        return;
+    atomic_fetch_sub_explicit(&queue->idle, 1, memory_order_seq_cst);
+    struct tdl_job *job = tdl_runq_pop(&queue->runq, true, &units);
+    if (job != NULL)
+        run_detached_job(w, job);
+    atomic_fetch_add_explicit(&queue->idle, 1, memory_order_seq_cst);
 }
 
 /* ---- taking the GIL --------------------------------------------------------------- */
@@ -289,10 +302,13 @@ run_job(struct tdl_worker *w, struct tdl_job *job, uint32_t units)
 {
     WorkQueueObject *queue = w->queue;
     uint64_t done = atomic_load_explicit(&w->stats.done, memory_order_relaxed);
-    int64_t start = job == w->detached ? w->detached_start : w->now;
+    bool detached = job == w->detached;
+    int64_t start = detached ? w->detached_start : w->now;
     w->detached = NULL;
+    /* whoever waits for the job before must not wait for this one */
+    tdl_fire_all(&w->fire);
     for (uint32_t i = 0; i < units; i++) {
-        bool ran = job->ops->run(job, &w->fire);
+        bool ran = detached ? job->ops->settle(job, &w->fire) : job->ops->run(job, &w->fire);
         w->now = tdl_clock_now();
         if (ran) {
             tdl_histogram_add(&w->stats.wait, start - job->submitted);
