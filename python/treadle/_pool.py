@@ -14,7 +14,7 @@ from concurrent.futures import thread as _standard
 from concurrent.futures._base import LOGGER
 from contextvars import Context
 from time import monotonic
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
 
 from . import _native, _progress
 from ._function_pointer import address_of
@@ -24,12 +24,18 @@ _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 # 3.14 and later let a subclass say how a worker is prepared and runs a task
 _HAS_WORKER_CONTEXTS = hasattr(_StandardExecutor, "prepare_context")
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 _in_worker = threading.local()
 
 
 def _default_workers() -> int:
     """As many as the standard pool of this version takes."""
-    count = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count()
+    if sys.version_info >= (3, 13):
+        count = os.process_cpu_count()
+    else:
+        count = os.cpu_count()
     return min(32, (count or 1) + 4)
 
 
@@ -80,25 +86,25 @@ class _MapMixin:
 
     def _start_map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
         chunksize: int,
         buffersize: int | None,
         unordered: bool,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         raise NotImplementedError
 
     def _map_with_progress(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
         chunksize: int,
         buffersize: int | None,
         progress: Any,
         unordered: bool,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
@@ -111,13 +117,13 @@ class _MapMixin:
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
         progress: Any = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         """Return an iterator over ``fn(*items)`` for the items of ``iterables``, in order.
 
         All items are queued at once, or ``buffersize`` of them at any time: then
@@ -135,20 +141,23 @@ class _MapMixin:
 
     def map_unordered(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
         progress: Any = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         """As map(), but results come in the order in which they are ready."""
         return self._map_with_progress(
             fn, iterables, timeout, chunksize, buffersize, progress, unordered=True
         )
 
 
-class ThreadPoolExecutor(_MapMixin, _native.ThreadPoolBase, _StandardExecutor):
+# What the standard class declares as a queue and a bool is answered natively.
+class ThreadPoolExecutor(  # type: ignore[misc]
+    _MapMixin, _native.ThreadPoolBase, _StandardExecutor
+):
     """A pool of threads; drop-in for ``concurrent.futures.ThreadPoolExecutor``.
 
     Beyond the standard arguments:
@@ -183,7 +192,7 @@ class ThreadPoolExecutor(_MapMixin, _native.ThreadPoolBase, _StandardExecutor):
         self._setup(math.ceil(max_workers), idle_timeout, inline_waits, context)
         self._daemon = daemon
         self._threads: set[threading.Thread] = set()
-        self._shutdown_lock = threading.RLock()
+        self._shutdown_lock = threading.RLock()  # type: ignore[assignment]
         self._thread_name_prefix = thread_name_prefix or (
             "ThreadPoolExecutor-%d" % self._counter()  # type: ignore[attr-defined]
         )
@@ -197,7 +206,7 @@ class ThreadPoolExecutor(_MapMixin, _native.ThreadPoolBase, _StandardExecutor):
     ) -> None:
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        self._initializer = initializer
+        self._initializer = initializer  # type: ignore[assignment]
         self._initargs = initargs
         if not _HAS_WORKER_CONTEXTS:
             for name in ctxkwargs:
@@ -241,17 +250,17 @@ class ThreadPoolExecutor(_MapMixin, _native.ThreadPoolBase, _StandardExecutor):
             self._threads.add(thread)
             if not self._daemon:
                 # the standard library's exit handler wakes and joins these
-                _standard._threads_queues[thread] = self._work_queue  # type: ignore[attr-defined]
+                _standard._threads_queues[thread] = self._work_queue  # type: ignore[index]
 
     def _start_map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
         chunksize: int,
         buffersize: int | None,
         unordered: bool,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         if not unordered and self._submit_is_overridden():
             # a subclass that does something in submit() means it for map() too
             extra = {} if buffersize is None else {"buffersize": buffersize}
@@ -302,6 +311,16 @@ class ThreadPoolExecutor(_MapMixin, _native.ThreadPoolBase, _StandardExecutor):
         for _ in range(min(stats["queued"] - stats["idle"], max_workers - stats["workers"])):
             self._spawn_worker()
 
+    @overload
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, timeout: None = None
+    ) -> None: ...
+
+    @overload
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, timeout: float
+    ) -> bool | None: ...
+
     def shutdown(
         self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None
     ) -> bool | None:
@@ -338,19 +357,19 @@ class ExecutorView(_MapMixin, Executor):
         self._priority = priority
         self._context = context
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
         """As the executor's submit(), with this view's options."""
         return self._executor._submit_with(self._priority, self._context, fn, *args, **kwargs)
 
     def _start_map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
         chunksize: int,
         buffersize: int | None,
         unordered: bool,
-    ) -> Iterator[Any]:
+    ) -> Iterator[_T]:
         return self._executor._map(
             fn, iterables, timeout, chunksize, buffersize, unordered, self._priority, self._context
         )

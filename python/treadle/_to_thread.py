@@ -40,5 +40,6 @@ async def to_thread(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     """
     loop = asyncio.get_running_loop()
     context = contextvars.copy_context()
-    future = _default_pool().submit(context.run, func, *args, **kwargs)
+    # mypy loses func's parameters on the way through run()
+    future = _default_pool().submit(context.run, func, *args, **kwargs)  # type: ignore[arg-type]
     return await wrap_future(future, loop)
