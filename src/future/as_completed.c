@@ -14,6 +14,7 @@ typedef struct {
     struct tdl_wait_entry **last; /* the lock */
     bool waiting;                 /* the consumer sleeps or is about to; the lock */
     bool started;
+    _Atomic bool busy; /* a thread is in next() or close() */
     struct tdl_state *st;
     PyObject *futures; /* the argument, until started */
     PyObject *timeout; /* likewise */
@@ -176,9 +177,12 @@ wait_for_more(AsCompletedObject *self)
     if (r == 1)
         return 1;
     tdl_lock_acquire(&self->lock);
+    bool chosen = !self->waiting;
     self->waiting = false;
     tdl_lock_release(&self->lock);
-    tdl_waiter_leave(&self->waiter);
+    /* note() may have decided to fire without having marked the waiter yet */
+    if (chosen)
+        tdl_waiter_settle(&self->waiter);
     return r < 0 ? -1 : 1;
 }
 
@@ -200,9 +204,28 @@ next_future(AsCompletedObject *self)
     return NULL;
 }
 
+/* One thread at a time, and not from within, as with a generator.
+ * Returns 0 or -1 with ValueError set. */
+static int
+begin(AsCompletedObject *self)
+{
+    if (!atomic_exchange_explicit(&self->busy, true, memory_order_acquire))
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "as_completed() iterator is already being advanced");
+    return -1;
+}
+
+static void
+end(AsCompletedObject *self)
+{
+    atomic_store_explicit(&self->busy, false, memory_order_release);
+}
+
 static PyObject *
 as_completed_next(AsCompletedObject *self)
 {
+    if (begin(self) < 0)
+        return NULL;
     PyObject *future = next_future(self);
     if (future == NULL) {
         PyObject *error = tdl_err_take();
@@ -210,16 +233,20 @@ as_completed_next(AsCompletedObject *self)
         if (error != NULL)
             tdl_err_put_steal(error);
     }
+    end(self);
     return future;
 }
 
 static PyObject *
 as_completed_close(AsCompletedObject *self, PyObject *Py_UNUSED(ignored))
 {
+    if (begin(self) < 0)
+        return NULL;
     self->started = true;
     Py_CLEAR(self->futures);
     Py_CLEAR(self->timeout);
     let_go(self);
+    end(self);
     Py_RETURN_NONE;
 }
 

@@ -114,8 +114,14 @@ tdl_waiter_wait(struct tdl_waiter *waiter, struct tdl_source *source, int64_t de
 void
 tdl_waiter_leave(struct tdl_waiter *waiter)
 {
-    if (!atomic_load_explicit(&waiter->firing, memory_order_acquire) ||
-        tdl_parker_notified(&waiter->parker))
+    if (atomic_load_explicit(&waiter->firing, memory_order_acquire))
+        tdl_waiter_settle(waiter);
+}
+
+void
+tdl_waiter_settle(struct tdl_waiter *waiter)
+{
+    if (tdl_parker_notified(&waiter->parker))
         return;
     /* whoever fires is between its decision and the wake: microseconds away,
      * but it may need to be scheduled first */

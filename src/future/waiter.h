@@ -96,4 +96,7 @@ int tdl_waiter_wait(struct tdl_waiter *waiter, struct tdl_source *source, int64_
 /* After the last of its nodes is off: wait for whoever still means to fire it. */
 void tdl_waiter_leave(struct tdl_waiter *waiter);
 
+/* Wait for whoever is known to have decided to fire the waiter. */
+void tdl_waiter_settle(struct tdl_waiter *waiter);
+
 #endif
