@@ -21,7 +21,11 @@ def _from_cffi(function: Any) -> int | None:
     cffi = sys.modules.get("_cffi_backend")
     if cffi is None or not isinstance(function, cffi._CDataBase):
         return None
-    return int(cffi.FFI().cast("uintptr_t", function))
+    ffi = cffi.FFI()
+    kind = ffi.typeof(function)
+    if kind.kind != "function" and kind is not ffi.typeof("void *"):
+        raise TypeError(f"a C function pointer is required, not {function!r}")
+    return int(ffi.cast("uintptr_t", function))
 
 
 def _from_capsule(function: Any) -> int | None:
@@ -29,9 +33,9 @@ def _from_capsule(function: Any) -> int | None:
         return None
     import ctypes
 
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype = ctypes.c_void_p
-    get.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    # not pythonapi's own attribute: its types are everybody's
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    get = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))
     return int(get(function, _CAPSULE_NAME) or 0)
 
 
