@@ -109,14 +109,22 @@ set_condition(FutureObject *self, PyObject *value, void *Py_UNUSED(closure))
 static PyObject *
 get_list(FutureObject *self, PyObject **slot, int is_callbacks)
 {
-    PyObject *list;
-    TDL_CRITICAL_BEGIN(self);
-    if (*slot == NULL)
-        *slot = PyList_New(0);
-    if (is_callbacks)
-        self->callbacks_seen = 1;
-    list = Py_XNewRef(*slot);
-    TDL_CRITICAL_END();
+    PyObject *fresh = NULL, *list = NULL;
+    while (list == NULL) {
+        /* not under the lock, as in tdl_callbacks_add() */
+        if (*slot == NULL && fresh == NULL && (fresh = PyList_New(0)) == NULL)
+            return NULL;
+        TDL_CRITICAL_BEGIN(self);
+        if (*slot == NULL) {
+            *slot = fresh;
+            fresh = NULL;
+        }
+        if (is_callbacks)
+            self->callbacks_seen = 1;
+        list = Py_XNewRef(*slot);
+        TDL_CRITICAL_END();
+    }
+    Py_XDECREF(fresh);
     return list;
 }
 

@@ -21,20 +21,37 @@ call_one(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
     return r;
 }
 
+static PyObject *
+list_of_one(PyObject *item)
+{
+    PyObject *list = PyList_New(1);
+    if (list != NULL)
+        PyList_SET_ITEM(list, 0, Py_NewRef(item));
+    return list;
+}
+
 int
 tdl_callbacks_add(FutureObject *self, PyObject *fn)
 {
-    int r = 0, now = 0;
-    TDL_CRITICAL_BEGIN(self);
-    if (tdl_future_is_done(tdl_future_state(self)))
-        now = 1;
-    else if (self->callbacks != NULL)
-        r = PyList_Append(self->callbacks, fn);
-    else if ((self->callbacks = PyList_New(1)) == NULL)
-        r = -1;
-    else
-        PyList_SET_ITEM(self->callbacks, 0, Py_NewRef(fn));
-    TDL_CRITICAL_END();
+    PyObject *fresh = NULL;
+    int r = 0, now = 0, kept = 0;
+    while (!kept) {
+        /* not under the lock: to make a list may start a collection, which may
+         * run anything (3.11) */
+        if (self->callbacks == NULL && fresh == NULL && (fresh = list_of_one(fn)) == NULL)
+            return -1;
+        TDL_CRITICAL_BEGIN(self);
+        now = tdl_future_is_done(tdl_future_state(self));
+        kept = now || self->callbacks != NULL || fresh != NULL;
+        if (!now && self->callbacks != NULL)
+            r = PyList_Append(self->callbacks, fn);
+        else if (!now && fresh != NULL) {
+            self->callbacks = fresh;
+            fresh = NULL;
+        }
+        TDL_CRITICAL_END();
+    }
+    Py_XDECREF(fresh);
     return now ? call_one(self, fn, NULL) : r;
 }
 
@@ -51,8 +68,8 @@ tdl_callbacks_run(FutureObject *self, struct tdl_fire *fire)
     if (list == NULL)
         return 0;
     int r = 0;
-    for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(list); i++) {
-        PyObject *fn = Py_NewRef(PyList_GET_ITEM(list, i));
+    PyObject *fn;
+    for (Py_ssize_t i = 0; r == 0 && (fn = tdl_list_get(list, i)) != NULL; i++) {
         r = call_one(self, fn, fire);
         Py_DECREF(fn);
     }

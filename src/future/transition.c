@@ -93,8 +93,8 @@ static int
 tell_waiters(FutureObject *self, PyObject *waiters, PyObject *method)
 {
     /* by index: the list is the user's and may change meanwhile */
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(waiters); i++) {
-        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(waiters, i));
+    PyObject *waiter;
+    for (Py_ssize_t i = 0; (waiter = tdl_list_get(waiters, i)) != NULL; i++) {
         PyObject *r = PyObject_CallMethodOneArg(waiter, method, (PyObject *)self);
         Py_DECREF(waiter);
         if (r == NULL)
@@ -328,12 +328,22 @@ tdl_future_unlink(FutureObject *self, struct tdl_wait_node *node)
 PyObject *
 tdl_future_condition(FutureObject *self)
 {
-    PyObject *condition;
-    TDL_CRITICAL_BEGIN(self);
-    if (self->condition == NULL)
-        self->condition = tdl_condition_new(self->st);
-    condition = Py_XNewRef(self->condition);
-    TDL_CRITICAL_END();
+    PyObject *fresh = NULL, *condition = NULL;
+    while (condition == NULL) {
+        /* not under the lock: to make one may start a collection, which may run
+         * anything (3.11) */
+        if (self->condition == NULL && fresh == NULL &&
+            (fresh = tdl_condition_new(self->st)) == NULL)
+            return NULL;
+        TDL_CRITICAL_BEGIN(self);
+        if (self->condition == NULL) {
+            self->condition = fresh;
+            fresh = NULL;
+        }
+        condition = Py_XNewRef(self->condition);
+        TDL_CRITICAL_END();
+    }
+    Py_XDECREF(fresh);
     return condition;
 }
 

@@ -72,6 +72,23 @@ tdl_dict_get(PyObject *dict, PyObject *key)
 #endif
 }
 
+/* A new reference to list[i], or NULL (no exception) when the list is shorter:
+ * for lists that others may change meanwhile. */
+static inline PyObject *
+tdl_list_get(PyObject *list, Py_ssize_t i)
+{
+    if (i >= PyList_GET_SIZE(list))
+        return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *item = PyList_GetItemRef(list, i);
+    if (item == NULL)
+        PyErr_Clear();
+    return item;
+#else
+    return Py_NewRef(PyList_GET_ITEM(list, i));
+#endif
+}
+
 #if PY_VERSION_HEX < 0x030C0000
 /* The raised exception as one object, taken out of the thread state. */
 static inline PyObject *
