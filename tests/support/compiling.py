@@ -18,11 +18,12 @@ def compiler():
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler: none of CC, cc, gcc, clang is there")
 
 
-def compile_library(directory, name, source):
+def compile_library(directory, name, source, *flags):
     """Compile `source` into a shared library in `directory`; its path."""
     file, library = directory / f"{name}.c", directory / f"{name}.so"
     file.write_text(source)
-    command = [compiler(), "-std=c11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(file)]
+    command = [compiler(), "-std=c11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", *flags]
+    command += ["-o", str(library), str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return library
