@@ -305,9 +305,10 @@ run_job(struct tdl_worker *w, struct tdl_job *job, uint32_t units)
     bool detached = job == w->detached;
     int64_t start = detached ? w->detached_start : w->now;
     w->detached = NULL;
-    /* whoever waits for the job before must not wait for this one */
-    tdl_fire_all(&w->fire);
     for (uint32_t i = 0; i < units; i++) {
+        /* whoever waits for the job or the item before must not wait for this one */
+        if (!tdl_fire_is_empty(&w->fire))
+            tdl_fire_all(&w->fire);
         bool ran = detached ? job->ops->settle(job, &w->fire) : job->ops->run(job, &w->fire);
         w->now = tdl_clock_now();
         if (ran) {

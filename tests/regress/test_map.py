@@ -1,0 +1,32 @@
+"""map() where what one item does depends on another, or on the input's end."""
+
+import itertools
+import signal
+import threading
+import time
+import weakref
+
+import pytest
+
+import treadle
+
+
+@pytest.fixture
+def pool():
+    with treadle.ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_result_is_given_before_the_rest_of_the_chunk_has_run(pool):
+    seen = threading.Event()
+
+    def item(i):
+        if i == 0:
+            time.sleep(0.1)  # the main thread waits by then
+            return True
+        return seen.wait(20)
+
+    results = pool.map(item, range(3), chunksize=3)
+    assert next(results)
+    seen.set()
+    assert list(results) == [True, True]
