@@ -37,8 +37,9 @@ tdl_executor_spawn(PyObject *executor, WorkQueueObject *queue, int spawn)
     if (r != NULL)
         return 0;
     /* the threads that are there will do it */
-    if (atomic_load_explicit(&queue->workers, memory_order_seq_cst) > 0 &&
-        PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+    if (atomic_load_explicit(&queue->workers, memory_order_seq_cst) > 0) {
+        if (!PyErr_ExceptionMatches(PyExc_RuntimeError))
+            return -1;
         PyErr_Clear();
         return 0;
     }

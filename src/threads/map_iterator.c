@@ -1,6 +1,7 @@
 #include "core/clock.h"
 #include "py/errors.h"
 #include "py/timeout.h"
+#include "threads/executor.h"
 #include "threads/map.h"
 
 /* What map() returns.  Behaves like the generator it stands in for: dropping it
@@ -38,14 +39,6 @@ next_argument(PyObject *inputs)
     return argument;
 }
 
-static int
-start_thread(PyObject *executor)
-{
-    PyObject *r = PyObject_CallMethod(executor, "_spawn_worker", NULL);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
-
 /* Queue one more item.  Returns 1, 0 when the input is exhausted, -1 on error. */
 static int
 feed_one(MapIteratorObject *self, PyObject *executor)
@@ -66,10 +59,8 @@ feed_one(MapIteratorObject *self, PyObject *executor)
     int r = tdl_runq_add_units(&self->queue->runq, &self->batch->job, 1);
     if (r < 0)
         return tdl_raise_errno(r);
-    r = tdl_pool_added(self->queue);
-    if (r > 0 && start_thread(executor) < 0)
-        return -1;
-    return 1;
+    r = tdl_executor_spawn(executor, self->queue, tdl_pool_added(self->queue));
+    return r < 0 ? -1 : 1;
 }
 
 /* Queue the items that map() itself takes: up to buffersize, or all. */
