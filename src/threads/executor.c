@@ -228,6 +228,8 @@ pool_begin_spawn(ThreadPoolObject *self, PyObject *Py_UNUSED(ignored))
     WorkQueueObject *queue = queue_of(self);
     if (queue == NULL)
         return NULL;
+    if (!tdl_pool_is_ours(queue))
+        Py_RETURN_FALSE;
     int32_t workers = atomic_load_explicit(&queue->workers, memory_order_seq_cst);
     do {
         if (workers >= atomic_load_explicit(&queue->max_workers, memory_order_relaxed))

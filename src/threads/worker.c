@@ -400,6 +400,9 @@ tdl_worker_run(WorkQueueObject *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "this thread is already a worker");
         return NULL;
     }
+    /* forked meanwhile, by the initializer: locks may be held by threads that are gone */
+    if (!tdl_pool_is_ours(self))
+        Py_RETURN_FALSE;
     worker_init(&worker, self);
     tdl_worker_set_current(&worker);
     work(&worker);
@@ -407,9 +410,11 @@ tdl_worker_run(WorkQueueObject *self, PyObject *Py_UNUSED(ignored))
     if (tdl_pool_is_ours(self))
         worker_fini(&worker);
     tdl_fire_all(&worker.fire);
+    if (!tdl_pool_is_ours(self))
+        Py_RETURN_FALSE;
     /* the others may be waiting for the same reason to leave */
     bool closing = is_closing(self);
-    if (tdl_pool_is_ours(self) && closing)
+    if (closing)
         tdl_pool_wake_all(self);
     return PyBool_FromLong(!closing);
 }
