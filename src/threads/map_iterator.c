@@ -4,6 +4,11 @@
 #include "threads/executor.h"
 #include "threads/map.h"
 
+/* Taking the input, after so many items map() looks for signals, and after so long
+ * it lets the GIL go. */
+enum { FEED_LOOKS = 1024 };
+#define FEED_SLICE (5 * TDL_NS_PER_MS)
+
 /* What map() returns.  Behaves like the generator it stands in for: dropping it
  * before the first next() lets the items run, afterwards it cancels the rest. */
 typedef struct {
@@ -63,14 +68,34 @@ feed_one(MapIteratorObject *self, PyObject *executor)
     return r < 0 ? -1 : 1;
 }
 
+/* What the interpreter does between two instructions, and a loop over a builtin
+ * iterator never lets it do: handle signals, give others the GIL.
+ * Returns 0 or -1 with an exception set. */
+static int
+take_breath(int64_t *since)
+{
+    if (PyErr_CheckSignals() < 0)
+        return -1;
+    if (tdl_clock_now() - *since > FEED_SLICE) {
+        Py_BEGIN_ALLOW_THREADS
+        Py_END_ALLOW_THREADS
+        *since = tdl_clock_now();
+    }
+    return 0;
+}
+
 /* Queue the items that map() itself takes: up to buffersize, or all. */
 static int
 feed(MapIteratorObject *self, PyObject *executor)
 {
     Py_ssize_t left = self->buffersize > 0 ? self->buffersize : PY_SSIZE_T_MAX;
+    int64_t since = tdl_clock_now();
     int r = 1;
-    while (r > 0 && left-- > 0)
+    for (Py_ssize_t i = 1; r > 0 && i <= left; i++) {
         r = feed_one(self, executor);
+        if (r > 0 && i % FEED_LOOKS == 0 && take_breath(&since) < 0)
+            r = -1;
+    }
     return r < 0 ? -1 : 0;
 }
 

@@ -30,3 +30,24 @@ def test_result_is_given_before_the_rest_of_the_chunk_has_run(pool):
     assert next(results)
     seen.set()
     assert list(results) == [True, True]
+
+
+def test_signal_while_a_long_input_is_taken(pool):
+    class Alarm(Exception):
+        pass
+
+    def ring(number, frame):
+        raise Alarm
+
+    everything = 5_000_000
+    numbers = itertools.count()
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(Alarm):
+            pool.map(abs, itertools.islice(numbers, everything))
+            time.sleep(60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        pool.shutdown(cancel_futures=True)
+    assert next(numbers) < everything
