@@ -114,25 +114,35 @@ release_dry(struct tdl_job *dry)
     }
 }
 
+/* Unlink ranked jobs without units from the front, onto `*dry`. */
+static void
+drop_dry_ranked_locked(struct tdl_runq *runq, struct tdl_job **dry)
+{
+    while (runq->nranked > 0 && runq->ranked[0].job->units == 0) {
+        struct tdl_job *job = runq->ranked[0].job;
+        remove_first_ranked_locked(runq);
+        job->next = *dry;
+        *dry = job;
+    }
+}
+
 /* The first ranked job with units, if its priority is above (`above`) or below 0. */
 static struct tdl_job *
 pop_ranked(struct tdl_runq *runq, bool above, bool detached_only, uint32_t *units)
 {
     struct tdl_job *job = NULL, *dry = NULL;
     tdl_lock_acquire(&runq->ranked_lock);
-    while (runq->nranked > 0 && (runq->ranked[0].job->priority > 0) == above &&
-           suits(runq->ranked[0].job, detached_only)) {
+    /* to drop a job takes a thread state */
+    if (!detached_only)
+        drop_dry_ranked_locked(runq, &dry);
+    if (runq->nranked > 0 && (runq->ranked[0].job->priority > 0) == above &&
+        runq->ranked[0].job->units > 0 && suits(runq->ranked[0].job, detached_only)) {
         job = runq->ranked[0].job;
-        if (job->units > 0) {
-            if (take_units_locked(job, units))
-                remove_first_ranked_locked(runq);
-            break;
-        }
-        remove_first_ranked_locked(runq);
-        job->next = dry;
-        dry = job;
-        job = NULL;
+        if (take_units_locked(job, units))
+            remove_first_ranked_locked(runq);
     }
+    if (!detached_only)
+        drop_dry_ranked_locked(runq, &dry);
     tdl_lock_release(&runq->ranked_lock);
     release_dry(dry);
     return job;
@@ -243,35 +253,53 @@ tdl_runq_add_units(struct tdl_runq *runq, struct tdl_job *job, uint32_t units)
     return r;
 }
 
+/* Unlink jobs without units from the front, onto `*dry`. */
+static void
+drop_dry_locked(struct tdl_runq_shard *shard, struct tdl_job **dry)
+{
+    struct tdl_job *job;
+    while ((job = shard->head) != NULL && job->units == 0) {
+        unlink_head_locked(shard);
+        job->next = *dry;
+        *dry = job;
+    }
+}
+
 void
 tdl_runq_discard(struct tdl_runq *runq, struct tdl_job *job)
 {
     struct tdl_lock *lock = lock_of(runq, job);
+    struct tdl_job *dry = NULL;
     tdl_lock_acquire(lock);
     uint32_t units = job->units;
     job->units = 0;
+    /* one that is not at the front goes when it gets there */
+    if (job->priority != 0)
+        drop_dry_ranked_locked(runq, &dry);
+    else
+        drop_dry_locked(&runq->shards[job->shard], &dry);
     tdl_lock_release(lock);
     atomic_fetch_sub_explicit(&runq->count, units, memory_order_seq_cst);
+    release_dry(dry);
 }
 
-/* The first job of the shard that has units; dry ones are dropped on the way. */
+/* The first job of the shard that has units; dry ones before and behind it are
+ * dropped, which takes a thread state. */
 static struct tdl_job *
 pop_shard(struct tdl_runq_shard *shard, bool detached_only, uint32_t *units)
 {
     struct tdl_job *job, *dry = NULL;
     tdl_lock_acquire(&shard->lock);
-    while ((job = shard->head) != NULL && suits(job, detached_only)) {
-        if (job->units > 0) {
-            if (take_units_locked(job, units))
-                unlink_head_locked(shard);
-            break;
-        }
-        unlink_head_locked(shard);
-        job->next = dry;
-        dry = job;
-    }
-    if (job != NULL && !suits(job, detached_only))
+    if (!detached_only)
+        drop_dry_locked(shard, &dry);
+    job = shard->head;
+    if (job != NULL && (job->units == 0 || !suits(job, detached_only)))
         job = NULL;
+    if (job != NULL && take_units_locked(job, units)) {
+        unlink_head_locked(shard);
+        if (!detached_only)
+            drop_dry_locked(shard, &dry);
+    }
     tdl_lock_release(&shard->lock);
     release_dry(dry);
     return job;

@@ -51,3 +51,22 @@ def test_signal_while_a_long_input_is_taken(pool):
         signal.signal(signal.SIGALRM, before)
         pool.shutdown(cancel_futures=True)
     assert next(numbers) < everything
+
+
+@pytest.mark.parametrize("priority", [None, 1, -1])
+def test_closed_map_does_not_keep_its_function(pool, priority):
+    class Function:
+        def __call__(self, item):
+            return item
+
+    gate = threading.Event()
+    pool.submit(gate.wait, 60)
+    function = Function()
+    reference = weakref.ref(function)
+    results = pool.options(priority=priority).map(function, range(5))
+    results.close()
+    del function, results
+    try:
+        assert reference() is None
+    finally:
+        gate.set()
