@@ -26,7 +26,10 @@ def test_result_is_given_before_the_rest_of_the_chunk_has_run(pool):
             return True
         return seen.wait(20)
 
+    gate = threading.Event()
+    pool.submit(gate.wait, 60)  # until the items are queued: one chunk
     results = pool.map(item, range(3), chunksize=3)
+    gate.set()
     assert next(results)
     seen.set()
     assert list(results) == [True, True]
