@@ -3,7 +3,9 @@
 import asyncio
 import concurrent.futures
 import contextvars
+import gc
 import inspect
+import os
 import threading
 import time
 import weakref
@@ -351,6 +353,46 @@ def test_closing_loops_while_jobs_finish(impl, make_pool):
         loop.run_until_complete(main())
         loop.close()
     assert pool.submit(int).result(LONG) == 0
+
+
+def close_with_a_result_under_way(pool):
+    """A loop that is closed after the result of a job was handed to it and before it has looked."""
+    loop = asyncio.new_event_loop()
+
+    async def main():
+        loop.run_in_executor(pool, int)
+
+    loop.run_until_complete(main())
+    pool.submit(int).result(LONG)
+    pool.submit(int).result(LONG)
+    loop.close()
+    return weakref.ref(loop)
+
+
+def test_closed_loops_are_not_kept_alive_by_results_under_way(impl, make_pool):
+    pool = make_pool(1)
+    loops = [close_with_a_result_under_way(pool) for _ in range(20)]
+
+    async def main():  # a new loop on the pool: whatever is kept for old ones can go now
+        return await asyncio.get_running_loop().run_in_executor(pool, int)
+
+    assert run(main()) == 0
+    assert eventually(lambda: gc.collect() >= 0 and not any(loop() for loop in loops))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+def test_closed_loops_leave_no_descriptors(impl, make_pool):
+    pool = make_pool(1)
+
+    def use():
+        for _ in range(10):
+            close_with_a_result_under_way(pool)
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    use()
+    counts = [use() for _ in range(4)]
+    assert counts[-1] <= counts[0] + 3, counts
 
 
 def test_several_loops_in_several_threads_share_a_pool(impl, make_pool):
