@@ -54,12 +54,30 @@ class _PlainContext:
         pass
 
 
+def _claim(place: list[None]) -> bool:
+    """Whether the caller is the first to claim a place: the new thread itself, or
+    its starter who was interrupted and cannot know whether it runs."""
+    try:
+        place.pop()
+    except IndexError:
+        return False
+    return True
+
+
 def _worker(
     executor_reference: "weakref.ref[ThreadPoolExecutor]",
     queue: _native.WorkQueue,
     context: Any,
+    place: list[None],
+    joined_at_exit: bool,
 ) -> None:
     """What a pool thread runs; the loop over jobs is native."""
+    if not _claim(place):
+        return
+    if joined_at_exit:
+        # The standard library's exit handler wakes and joins these. Before the
+        # first job: a thread that comes too late for it sees itself that it is time.
+        _standard._threads_queues[threading.current_thread()] = queue  # type: ignore[index]
     try:
         context.initialize()
     except BaseException:
@@ -74,7 +92,9 @@ def _worker(
     if retired:
         executor = executor_reference()
         if executor is not None:
-            executor._threads.discard(threading.current_thread())
+            # not before whoever started this thread has added it
+            with executor._shutdown_lock:
+                executor._threads.discard(threading.current_thread())
 
 
 def _run_in_worker_context(task: Any) -> Any:
@@ -236,21 +256,29 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         with self._shutdown_lock:
             if not self._begin_spawn():
                 return
+            place: list[None] = [None]
+            thread = None
             try:
                 thread = threading.Thread(
                     name=f"{self._thread_name_prefix or self}_{next(self._thread_numbers)}",
                     target=_worker,
-                    args=(weakref.ref(self), self._work_queue, self._create_worker_context()),
+                    args=(
+                        weakref.ref(self),
+                        self._work_queue,
+                        self._create_worker_context(),
+                        place,
+                        not self._daemon,
+                    ),
                     daemon=True if self._daemon else None,
                 )
                 thread.start()
             except BaseException:
-                self._spawn_failed()
+                if _claim(place):
+                    self._spawn_failed()
+                elif thread is not None:
+                    self._threads.add(thread)
                 raise
             self._threads.add(thread)
-            if not self._daemon:
-                # the standard library's exit handler wakes and joins these
-                _standard._threads_queues[thread] = self._work_queue  # type: ignore[index]
 
     def _start_map(
         self,

@@ -1,6 +1,7 @@
 """Threads of a pool that do not start, or start while something else happens."""
 
 import threading
+import time
 
 import pytest
 
@@ -47,3 +48,35 @@ def test_map_goes_on_with_the_threads_there_are(busy):
     results = busy.map(abs, [-1, -2, -3])
     busy.gate.set()
     assert list(results) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_interrupt_while_waiting_for_a_thread_to_start(monkeypatch, runs):
+    start = threading.Thread.start
+    started = []
+
+    def interrupted(thread):
+        if runs:
+            start(thread)
+            started.append(thread)
+        raise KeyboardInterrupt
+
+    with treadle.ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(int)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert pool._threads == set(started)
+        assert pool.stats()["workers"] == len(started)
+        assert pool.submit(int, "5").result(60) == 5
+        assert pool.stats()["workers"] == len(pool._threads) == 1
+    assert pool.stats()["workers"] == 0
+
+
+def test_thread_that_leaves_at_once_is_forgotten():
+    with treadle.ThreadPoolExecutor(1, idle_timeout=0) as pool:
+        for _ in range(200):
+            pool.submit(int).result(60)
+        deadline = time.monotonic() + 20
+        while any(not thread.is_alive() for thread in pool._threads):
+            assert time.monotonic() < deadline, pool._threads
