@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,27 +28,30 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join([aligned([HEADER, *map(_cells, results)]), *notes])
 
 
-def heading(command: str, rounds: int) -> str:
-    """What ran where."""
+def heading(command: str, rounds: int, load: float) -> str:
+    """What ran where; `load` is the load average before the run."""
     return "\n".join(
         (
             f"command      {command}",
             f"machine      {machine.machine().line()}",
             f"interpreter  {machine.interpreter().line()}",
             f"treadle      {machine.treadle_version()}",
+            f"load         {load:.2f} before the run",
             f"rounds       best of {rounds}, interleaved; cost and cpu are for one task",
         )
     )
 
 
-def document(area: str, command: str, rounds: int, results: Sequence[Result]) -> dict[str, object]:
+def document(
+    area: str, command: str, rounds: int, load: float, results: Sequence[Result]
+) -> dict[str, object]:
     """The run as JSON: costs in seconds or bytes a task, every sample kept."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "area": area,
         "command": command,
         "date": now.isoformat(timespec="seconds"),
-        "load": os.getloadavg()[0],
+        "load": load,
         **machine.as_json(),
         "rounds": rounds,
         "rows": [_row_json(result) for result in results],

@@ -24,6 +24,7 @@ from treadle._demo.progress import Progress
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+BUSY = 0.5  # load average before a run above which others are using the cores
 
 
 def areas() -> list[str]:
@@ -79,11 +80,14 @@ def run_area(area: str, options: argparse.Namespace, command: str) -> list[harne
     if not chosen:
         return []
     progress = Progress(sys.stderr)
+    load = os.getloadavg()[0]
     results = [harness.measure(row, rounds, lambda text: progress.stage(text, 0)) for row in chosen]
     progress.clear()
-    text = f"{report.heading(command, rounds)}\n\n{report.table(results)}"
+    text = f"{report.heading(command, rounds, load)}\n\n{report.table(results)}"
     print(text)
-    keep(area, options, text, report.document(area, command, rounds, results), results)
+    if load > BUSY:
+        print(f"the machine was busy ({load:.2f}): rows that need two cores cannot be trusted")
+    keep(area, options, text, report.document(area, command, rounds, load, results), results)
     return results
 
 

@@ -111,11 +111,13 @@ def test_table_and_document(bench, tmp_path: Path) -> None:
         *("a", "row", "old", "8.00", "us", "500", "ms", "new", "2.00", "us", "-"),
         *("4.00x", "4x", "met"),
     ]
-    data = bench.report.document("area", "command", 2, results)
+    data = bench.report.document("area", "command", 2, 0.25, results)
     table_file, json_file = bench.report.write(tmp_path, "area-x", text, data)
     assert table_file.read_text() == text + "\n"
     document = json.loads(json_file.read_text())
-    assert {"machine", "interpreter", "date", "command", "rounds", "treadle"} <= set(document)
+    assert {"machine", "interpreter", "date", "command", "rounds", "load", "treadle"} <= set(
+        document
+    )
     (row,) = document["rows"]
     assert row["baseline"]["samples"] == [8e-6, 9e-6]
     assert (row["ratio"], row["verdict"], row["target"]) == (4.0, "met", 4.0)
@@ -216,7 +218,7 @@ def test_bad_arguments(bench, arguments: list[str], words: str, capsys) -> None:
 def test_figures_of_the_readme_come_from_the_results(bench, tmp_path: Path) -> None:
     missing = measured(bench, [], [], unavailable="no second core")
     results = [measured(bench, [8e-6], [2e-6]), missing]
-    data = bench.report.document("area", "python run.py", 1, results)
+    data = bench.report.document("area", "python run.py", 1, 0.25, results)
     bench.report.write(tmp_path, "area-x", "", data)
     bench.report.write(tmp_path, "area-x-pinned", "", data)
     runs = bench.figures.documents(tmp_path)
