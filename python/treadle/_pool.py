@@ -211,6 +211,7 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         self._prepare_workers(initializer, initargs, ctxkwargs)
         self._setup(math.ceil(max_workers), idle_timeout, inline_waits, context)
         self._daemon = daemon
+        self._process = os.getpid()
         self._threads: set[threading.Thread] = set()
         self._shutdown_lock = threading.RLock()  # type: ignore[assignment]
         self._thread_name_prefix = thread_name_prefix or (
@@ -253,6 +254,8 @@ class ThreadPoolExecutor(  # type: ignore[misc]
 
     # Called by the native side when there is more work than workers.
     def _spawn_worker(self) -> None:
+        if self._process != os.getpid():
+            return
         with self._shutdown_lock:
             if not self._begin_spawn():
                 return
@@ -358,8 +361,15 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         timeout: wait for this many seconds at most and return whether all
             threads have ended; without it, returns None.
         """
+        if self._process != os.getpid():
+            # a forked child: whoever held the lock is gone, and so are the threads
+            self._close(cancel_futures)
+            return None if timeout is None else True
         with self._shutdown_lock:
             self._close(cancel_futures)
+            if self._work_queue.qsize() and not self.stats()["workers"]:
+                # the thread that has submitted it has not come to start one
+                self._spawn_worker()
         if not wait:
             return None
         if timeout is None:

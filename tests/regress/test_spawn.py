@@ -80,3 +80,24 @@ def test_thread_that_leaves_at_once_is_forgotten():
         deadline = time.monotonic() + 20
         while any(not thread.is_alive() for thread in pool._threads):
             assert time.monotonic() < deadline, pool._threads
+
+
+def test_shutdown_waits_for_a_job_whose_thread_is_about_to_start():
+    done = []
+
+    class Late(treadle.ThreadPoolExecutor):
+        ending = None
+
+        def _spawn_worker(self):
+            if self.ending is None:
+                self.ending = threading.Thread(target=self.end)
+                self.ending.start()
+                self.ending.join(60)
+            super()._spawn_worker()
+
+        def end(self):
+            self.shutdown(wait=True)
+            done.append(self.stats()["done"])
+
+    assert Late(1).submit(int, "3").result(60) == 3
+    assert done == [1]

@@ -1,0 +1,35 @@
+"""What a forked child does with what it inherited."""
+
+import os
+
+import pytest
+from support import run_script
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+def test_inherited_pool_while_another_thread_held_its_lock():
+    program = """
+        import os, signal, threading, warnings
+        import treadle
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool = treadle.ThreadPoolExecutor(2)
+        pool.submit(int).result()
+        held, leave = threading.Event(), threading.Event()
+        def hold():
+            with pool._shutdown_lock:
+                held.set()
+                leave.wait()
+        threading.Thread(target=hold).start()
+        held.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # a hanging child dies, and its status tells
+            pool.resize(9)
+            pool.shutdown()
+            print(pool.shutdown(timeout=1), flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        leave.set()
+    """
+    assert run_script(program).split() == ["True", "0"]
