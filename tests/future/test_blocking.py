@@ -351,6 +351,7 @@ INTERRUPTED = """
         "futures.wait([future])",
         "futures.wait([future], timeout=30)",
         "list(futures.as_completed([future]))",
+        "list(pool.map(release.wait, [30, 30]))",
     ],
 )
 def test_ctrl_c_interrupts_the_main_thread(impl, make, wait):

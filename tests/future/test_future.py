@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import gc
 import inspect
 import logging
 import pickle
@@ -444,6 +445,43 @@ def test_only_one_of_many_threads_finishes_it(impl):
         losers = [thread.outcome[1] for thread in threads if thread.outcome[1] is not None]
         assert winners == [future.result()] and calls == [future]
         assert all(isinstance(error, InvalidStateError) for error in losers) and len(losers) == 3
+
+
+# --- depth ------------------------------------------------------------------------------------------------------------
+
+
+def test_long_chain_of_futures_as_results_is_freed(impl):
+    future = None
+    for _ in range(100_000):
+        outer = impl.Future()
+        outer.set_result(future)
+        future = outer
+    del future, outer  # freeing one after the other must not use up the stack
+
+
+def test_long_cycle_of_futures_is_collected(impl):
+    first = future = impl.Future()
+    for _ in range(50_000):
+        outer = impl.Future()
+        outer.set_result(future)
+        future = outer
+    first.set_result(future)
+    reference = weakref.ref(first)
+    del first, future, outer
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("through", ["bound method", "function"])
+def test_callbacks_that_finish_the_next_future_end_in_a_recursion_error_at_worst(impl, through, caplog):
+    caplog.set_level(logging.CRITICAL + 1, "concurrent.futures")
+    futures = [impl.Future() for _ in range(20_000)]
+    for future, following in zip(futures, futures[1:]):
+        callback = following.set_result if through == "bound method" else lambda _, f=following: f.set_result(1)
+        future.add_done_callback(callback)
+    futures[0].set_result(1)
+    done = [future.done() for future in futures]
+    assert any(done) and done == sorted(done, reverse=True)
 
 
 # --- subclasses -------------------------------------------------------------------------------------------------------

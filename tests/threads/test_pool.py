@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import concurrent.futures.thread
+import ctypes
 import gc
 import inspect
 import itertools
@@ -458,6 +459,52 @@ def test_thread_that_cannot_be_started(impl, make_pool, monkeypatch):
     assert pool.submit(abs, -1).result(LONG) == 1
 
 
+def test_asynchronous_exception_hits_the_running_task(impl, make_pool):
+    # What libraries that stop threads from outside do.
+    started = threading.Event()
+
+    def body():
+        started.set()
+        while True:
+            time.sleep(0.001)
+
+    pool = make_pool(1)
+    ident = pool.submit(threading.get_ident).result(LONG)
+    future = pool.submit(body)
+    assert started.wait(LONG)
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Failure)) == 1
+    assert isinstance(future.exception(LONG), Failure)
+    assert pool.submit(int).result(LONG) == 0
+
+
+def processor_seconds(function):
+    """Processor time of this process while `function` runs."""
+    before = time.process_time()
+    function()
+    return time.process_time() - before
+
+
+def test_idle_workers_use_no_processor_time(native, make_native_pool, gate):
+    pool = make_native_pool(4)
+    futures = [pool.submit(gate.wait) for _ in range(4)]
+    gate.until_entered(4)
+    gate.open()
+    native.wait(futures, LONG)
+    time.sleep(0.05)
+    assert processor_seconds(lambda: time.sleep(0.5)) < 0.1
+
+
+def test_waiting_for_a_long_task_uses_no_processor_time(native, make_native_pool):
+    pool = make_native_pool(1)
+    for wait in (
+        lambda: pool.submit(time.sleep, 0.3).result(LONG),
+        lambda: native.wait([pool.submit(time.sleep, 0.3)], LONG),
+        lambda: list(native.as_completed([pool.submit(time.sleep, 0.3)], LONG)),
+        lambda: list(pool.map(time.sleep, [0.3])),
+    ):
+        assert processor_seconds(wait) < 0.1
+
+
 # --- initializer ------------------------------------------------------------------------------------------------------
 
 
@@ -629,6 +676,20 @@ def test_pool_with_pending_work_is_collected_after_running_it(impl):
     for thread in threads:
         thread.join(LONG)
         assert not thread.is_alive()
+
+
+def test_last_reference_to_the_pool_goes_in_its_own_worker(impl):
+    for _ in range(30):
+        gate = Gate()
+        pool = impl.ThreadPoolExecutor(1)
+        future = pool.submit(lambda pool, gate=gate: gate.wait(), pool)
+        threads = list(pool._threads)
+        gate.until_entered()
+        del pool
+        gate.open()
+        assert future.result(LONG) is None
+        threads[0].join(LONG)
+        assert not threads[0].is_alive()
 
 
 def test_counting_prefixes_is_shared_with_nothing_broken(impl, make_pool):
