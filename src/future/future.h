@@ -89,6 +89,10 @@ int tdl_future_link(FutureObject *self, struct tdl_wait_node *node);
 /* Take `node` off if it is still linked.  Returns 1 if it was. */
 int tdl_future_unlink(FutureObject *self, struct tdl_wait_node *node);
 
+/* Refuse to wait, in a forked child, for what only the parent's threads could
+ * finish.  Returns 0, or -1 with BrokenThreadPool set. */
+int tdl_future_check_not_orphaned(FutureObject *self);
+
 /* Wait until done, lending a hand if the source allows it.
  * Returns 1 when done, 0 at the deadline, -1 with an exception set. */
 int tdl_future_wait(FutureObject *self, PyObject *timeout);

@@ -347,9 +347,8 @@ tdl_future_condition(FutureObject *self)
     return condition;
 }
 
-/* A forked child's copy of a future that only the parent's threads could finish. */
-static int
-check_not_orphaned(FutureObject *self)
+int
+tdl_future_check_not_orphaned(FutureObject *self)
 {
     if (self->source == NULL || self->source->generation == self->st->generation)
         return 0;
@@ -363,7 +362,7 @@ int
 tdl_future_wait(FutureObject *self, PyObject *timeout)
 {
     int64_t deadline;
-    if (tdl_timeout_deadline(timeout, &deadline) < 0 || check_not_orphaned(self) < 0)
+    if (tdl_timeout_deadline(timeout, &deadline) < 0 || tdl_future_check_not_orphaned(self) < 0)
         return -1;
     if (self->source != NULL && self->job != NULL) {
         int helped = self->source->help(self->source, self);

@@ -14,9 +14,16 @@ tdl_wait_entry_complete(struct tdl_state *st, struct tdl_wait_entry *entry, int 
 int
 tdl_wait_entry_link(struct tdl_state *st, struct tdl_wait_entry *entry)
 {
-    int r = entry->native
-                ? tdl_future_link((FutureObject *)entry->future, &entry->node)
-                : tdl_wait_proxy_link(st, entry->future, &entry->node, &entry->proxy);
+    int r;
+    if (entry->native) {
+        r = tdl_future_link((FutureObject *)entry->future, &entry->node);
+        if (r > 0 && tdl_future_check_not_orphaned((FutureObject *)entry->future) < 0) {
+            tdl_future_unlink((FutureObject *)entry->future, &entry->node);
+            r = -1;
+        }
+    }
+    else
+        r = tdl_wait_proxy_link(st, entry->future, &entry->node, &entry->proxy);
     entry->linked = r > 0;
     return r;
 }

@@ -149,6 +149,17 @@ for future in (held, queued[-1]):
     assert fork_and(TREADLE, child, forks=3) == ["outcome"] * 6
 
 
+def test_inherited_futures_are_not_waited_for(native):
+    child = """
+for wait in (futures.wait, lambda fs: next(futures.as_completed(fs))):
+    try:
+        wait([held, queued[-1]])
+    except futures.BrokenExecutor as error:
+        print("parent process" in str(error))
+"""
+    assert fork_and(TREADLE, child) == ["True"] * 2
+
+
 def test_inherited_plain_future_is_usable(impl):
     child = """
 threading.Timer(0.05, pending.set_result, (1,)).start()
