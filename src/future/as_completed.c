@@ -22,6 +22,9 @@ typedef struct {
     struct tdl_wait_entry *entries; /* owner; freed at the end */
     Py_ssize_t count;               /* entries in all */
     Py_ssize_t left;                /* not yielded yet */
+    Py_ssize_t helped;              /* entries before this one need no help any more */
+    struct tdl_source *source;      /* where all futures come from; NULL: from none */
+    bool mixed;                     /* they come from several */
 } AsCompletedObject;
 
 static AsCompletedObject *
@@ -84,6 +87,16 @@ enter(AsCompletedObject *self, struct tdl_wait_entry *entry)
     return r < 0 ? -1 : 0;
 }
 
+static void
+note_source(AsCompletedObject *self, const struct tdl_wait_entry *entry)
+{
+    struct tdl_source *source = tdl_wait_entry_source(entry);
+    if (self->source == NULL)
+        self->source = source;
+    else if (source != NULL && source != self->source)
+        self->mixed = true;
+}
+
 static int
 start(AsCompletedObject *self)
 {
@@ -105,6 +118,7 @@ start(AsCompletedObject *self)
     r = it == NULL ? -1 : 0;
     while (r == 0 && (future = PyIter_Next(it)) != NULL) {
         tdl_wait_entry_init(&self->entries[self->count], self->st, future, &self->waiter);
+        note_source(self, &self->entries[self->count]);
         self->count++;
         self->left++;
         r = enter(self, &self->entries[self->count - 1]);
@@ -139,14 +153,27 @@ pop(AsCompletedObject *self, bool about_to_wait)
     return future;
 }
 
-/* Run one job that only this worker could run.  Returns as tdl_wait_entry_help(). */
+static bool
+needs_help(const struct tdl_wait_entry *entry)
+{
+    return entry->future != NULL && entry->linked && tdl_wait_entry_source(entry) != NULL &&
+           tdl_future_has_job((FutureObject *)entry->future);
+}
+
+/* Run one job that only this worker could run.  Called before each wait, so it
+ * must not look at all futures each time.  Returns as tdl_wait_entry_help(). */
 static int
 help_one(AsCompletedObject *self)
 {
+    if (!self->mixed && (self->source == NULL || !self->source->may_help(self->source)))
+        return 0;
     int r = 0;
-    for (Py_ssize_t i = 0; r == 0 && i < self->count; i++)
-        if (self->entries[i].future != NULL && self->entries[i].linked)
+    for (Py_ssize_t i = self->helped; r == 0 && i < self->count; i++) {
+        if (needs_help(&self->entries[i]))
             r = tdl_wait_entry_help(&self->entries[i]);
+        else if (i == self->helped)
+            self->helped++;
+    }
     return r;
 }
 
@@ -161,11 +188,11 @@ timed_out(AsCompletedObject *self)
 static int
 wait_for_more(AsCompletedObject *self)
 {
+    if (self->deadline != TDL_NEVER && tdl_clock_now() >= self->deadline)
+        return 0;
     int r = help_one(self);
     if (r != 0)
         return r;
-    if (self->deadline != TDL_NEVER && tdl_clock_now() >= self->deadline)
-        return 0;
     tdl_waiter_rearm(&self->waiter);
     tdl_lock_acquire(&self->lock);
     bool empty = self->first == NULL;

@@ -39,8 +39,23 @@ struct FutureObject {
     struct tdl_wait_node *nodes; /* ours; the lock */
     PyObject *owner;             /* keeps `source` alive, or NULL; fixed after init */
     struct tdl_source *source;   /* inside `owner`, or NULL; fixed after init */
-    void *job;                   /* the executor's, while it is queued; the lock */
+    _Atomic(void *) job;         /* the executor's, while it is queued; written under
+                                  * the lock */
 };
+
+/* Whether the future's job may still be queued: a hint. */
+static inline bool
+tdl_future_has_job(FutureObject *future)
+{
+    return atomic_load_explicit(&future->job, memory_order_relaxed) != NULL;
+}
+
+/* Under the lock, or before the future is shared. */
+static inline void
+tdl_future_set_job(FutureObject *future, void *job)
+{
+    atomic_store_explicit(&future->job, job, memory_order_relaxed);
+}
 
 /* The state now; with acquire order. */
 static inline enum tdl_future_state

@@ -22,6 +22,8 @@ struct tdl_source {
     /* tdl_state.generation when made: a forked child must not wait for the
      * parent's threads.  Fixed after init. */
     unsigned generation;
+    /* Whether this thread may run jobs of the source at all.  Fixed after init. */
+    bool (*may_help)(struct tdl_source *source);
     /* Run the not yet started job of `future` on this thread, if it is one that
      * may.  Thread state: attached.  Returns 1 if it ran (or was cancelled), 0
      * if it may not run here, -1 with an exception set.  Fixed after init. */

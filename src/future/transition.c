@@ -1,4 +1,5 @@
 /* How a future changes its state, and who is told. */
+#include "core/clock.h"
 #include "future/callbacks.h"
 #include "future/condition.h"
 #include "future/future.h"
@@ -12,6 +13,7 @@ struct change {
     struct tdl_fire local;
     struct tdl_fire *fire;
     enum tdl_future_state before;
+    bool callbacks; /* there are some */
 };
 
 static void
@@ -218,6 +220,7 @@ tdl_future_finish(FutureObject *self, PyObject *result, PyObject *exception,
                 self->result = result;
             }
             set_state(self, TDL_FINISHED);
+            change.callbacks = self->callbacks != NULL;
             change.waiters = Py_XNewRef(self->waiters);
             if (self->nodes != NULL)
                 note_nodes(self,
@@ -241,7 +244,7 @@ tdl_future_finish(FutureObject *self, PyObject *result, PyObject *exception,
     if ((change.waiters != NULL || change.condition != NULL || change.fire == &change.local) &&
         finish_change(self, &change, method, 1) < 0)
         return -1;
-    if (self->callbacks == NULL)
+    if (!change.callbacks)
         return 0;
     /* a callback may take its time, or wait for one of these */
     tdl_fire_all(change.fire);
@@ -350,7 +353,8 @@ tdl_future_condition(FutureObject *self)
 int
 tdl_future_check_not_orphaned(FutureObject *self)
 {
-    if (self->source == NULL || self->source->generation == self->st->generation)
+    if (self->source == NULL || self->source->generation == self->st->generation ||
+        tdl_future_is_done(tdl_future_state(self)))
         return 0;
     PyErr_SetString(self->st->objects.BrokenThreadPool,
                     "this future belongs to a pool of the parent process, whose threads do "
@@ -364,7 +368,9 @@ tdl_future_wait(FutureObject *self, PyObject *timeout)
     int64_t deadline;
     if (tdl_timeout_deadline(timeout, &deadline) < 0 || tdl_future_check_not_orphaned(self) < 0)
         return -1;
-    if (self->source != NULL && self->job != NULL) {
+    /* who does not want to wait does not want to work either */
+    if (self->source != NULL && tdl_future_has_job(self) &&
+        (deadline == TDL_NEVER || tdl_clock_now() < deadline)) {
         int helped = self->source->help(self->source, self);
         if (helped < 0)
             return -1;

@@ -1,5 +1,6 @@
 #include "future/wait.h"
 
+#include "core/clock.h"
 #include "future/wait_entry.h"
 #include "py/args.h"
 #include "py/timeout.h"
@@ -74,18 +75,23 @@ sort_out(struct wait_op *op, PyObject *futures, bool *enough)
     return r < 0 || PyErr_Occurred() ? -1 : 0;
 }
 
-/* A worker of the futures' own pool runs what nobody has started. */
+/* A worker of the futures' own pool runs what nobody has started, until that is
+ * enough or the time is over. */
 static int
-help(struct wait_op *op)
+help(struct wait_op *op, int64_t deadline)
 {
-    for (Py_ssize_t i = 0; i < op->count; i++) {
-        int r = tdl_wait_entry_help(&op->entries[i]);
-        if (r < 0)
-            return -1;
-        if (r > 0 && op->when == WHEN_FIRST)
+    int r = 0;
+    for (Py_ssize_t i = 0; r >= 0 && i < op->count; i++) {
+        if (deadline != TDL_NEVER && tdl_clock_now() >= deadline)
+            break;
+        r = tdl_wait_entry_help(&op->entries[i]);
+        int raised = 0;
+        if (r > 0 && op->when == WHEN_EXCEPTION)
+            tdl_wait_entry_complete(op->st, &op->entries[i], &raised);
+        if (r > 0 && (op->when == WHEN_FIRST || raised))
             break;
     }
-    return 0;
+    return r < 0 ? -1 : 0;
 }
 
 /* Link all entries.  Returns whether to wait: 1, 0 if it is enough, -1 on error. */
@@ -138,7 +144,7 @@ run(struct wait_op *op, PyObject *futures, PyObject *timeout)
     if (sort_out(op, futures, &enough) < 0)
         return -1;
     if (!enough && op->count > 0) {
-        if (tdl_timeout_deadline(timeout, &deadline) < 0 || help(op) < 0)
+        if (tdl_timeout_deadline(timeout, &deadline) < 0 || help(op, deadline) < 0)
             return -1;
         int r = link_all(op);
         if (r > 0)

@@ -47,10 +47,8 @@ tdl_wait_entry_unlink(struct tdl_state *st, struct tdl_wait_entry *entry)
 int
 tdl_wait_entry_help(struct tdl_wait_entry *entry)
 {
-    if (!entry->native)
+    struct tdl_source *source = tdl_wait_entry_source(entry);
+    if (source == NULL || !tdl_future_has_job(entry->node.future))
         return 0;
-    FutureObject *future = (FutureObject *)entry->future;
-    if (future->source == NULL || future->job == NULL)
-        return 0;
-    return future->source->help(future->source, future);
+    return source->help(source, entry->node.future);
 }

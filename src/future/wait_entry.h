@@ -35,6 +35,13 @@ int tdl_wait_entry_link(struct tdl_state *st, struct tdl_wait_entry *entry);
 /* Take off if linked.  Returns whether the future had reported by then. */
 bool tdl_wait_entry_unlink(struct tdl_state *st, struct tdl_wait_entry *entry);
 
+/* Where the entry's result comes from, as far as that is known; else NULL. */
+static inline struct tdl_source *
+tdl_wait_entry_source(const struct tdl_wait_entry *entry)
+{
+    return entry->native ? entry->node.future->source : NULL;
+}
+
 /* Let this thread run the entry's job if it may: a worker that waits must not
  * wait for what only it could run.  Returns 1 if it ran, 0 if not, -1 with an
  * exception set. */

@@ -21,7 +21,7 @@ tdl_future_job_init(struct tdl_future_job *job, FutureObject *future)
 {
     job->future = (FutureObject *)Py_NewRef(future);
     atomic_init(&job->taken, 0);
-    future->job = job;
+    tdl_future_set_job(future, job);
 }
 
 bool
@@ -30,7 +30,7 @@ tdl_future_job_take(struct tdl_future_job *job)
     if (atomic_exchange_explicit(&job->taken, 1, memory_order_acq_rel))
         return false;
     TDL_CRITICAL_BEGIN(job->future);
-    job->future->job = NULL;
+    tdl_future_set_job(job->future, NULL);
     TDL_CRITICAL_END();
     return true;
 }
@@ -189,12 +189,17 @@ job_of(FutureObject *future)
     return job;
 }
 
+bool
+tdl_call_may_help(struct tdl_source *source)
+{
+    return tdl_pool_may_help(
+        (WorkQueueObject *)((char *)source - offsetof(WorkQueueObject, source)));
+}
+
 int
 tdl_call_help(struct tdl_source *source, FutureObject *future)
 {
-    WorkQueueObject *queue =
-        (WorkQueueObject *)((char *)source - offsetof(WorkQueueObject, source));
-    if (!tdl_pool_may_help(queue))
+    if (!tdl_call_may_help(source))
         return 0;
     struct tdl_future_job *job = job_of(future);
     if (job == NULL)

@@ -10,6 +10,9 @@
 struct tdl_job *tdl_call_job_new(FutureObject *future, PyObject *const *args, Py_ssize_t nargs,
                                  PyObject *kwnames, PyObject *context, int32_t priority);
 
+/* A pool's source's `may_help`. */
+bool tdl_call_may_help(struct tdl_source *source);
+
 /* A source's `help` for all jobs that complete a future: run the future's job
  * here if this thread may and nobody has started it. */
 int tdl_call_help(struct tdl_source *source, FutureObject *future);

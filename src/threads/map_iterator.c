@@ -169,11 +169,11 @@ next_result(MapIteratorObject *self, PyObject **value, bool *raised)
             return r > 0 ? 1 : 0;
         if (help(self))
             continue;
+        if (!tdl_pool_is_ours(self->queue))
+            return tdl_pool_check_open(self->queue);
         r = tdl_map_batch_take(self->batch, &self->waiter, value, raised);
         if (r != 0)
             return r > 0 ? 1 : 0;
-        if (!tdl_pool_is_ours(self->queue))
-            return tdl_pool_check_open(self->queue);
         if (wait_for_result(self) < 0)
             return -1;
     }

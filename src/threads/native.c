@@ -48,7 +48,7 @@ static void
 forget_job(FutureObject *future)
 {
     TDL_CRITICAL_BEGIN(future);
-    future->job = NULL;
+    tdl_future_set_job(future, NULL);
     TDL_CRITICAL_END();
 }
 

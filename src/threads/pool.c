@@ -23,6 +23,8 @@ bool
 tdl_pool_may_help(WorkQueueObject *queue)
 {
     struct tdl_worker *worker = tdl_worker_current();
+    if (!tdl_pool_is_ours(queue))
+        return false;
     return queue->inline_waits || (worker != NULL && worker->queue == queue);
 }
 
@@ -204,6 +206,7 @@ tdl_pool_new(struct tdl_state *st)
         return NULL;
     self->st = st;
     self->source.generation = st->generation;
+    self->source.may_help = tdl_call_may_help;
     self->source.help = tdl_call_help;
     atomic_init(&self->source.cpu, -1);
     atomic_init(&self->submitter_cpu, -1);

@@ -33,3 +33,26 @@ def test_inherited_pool_while_another_thread_held_its_lock():
         leave.set()
     """
     assert run_script(program).split() == ["True", "0"]
+
+
+@pytest.mark.parametrize("wait", ["treadle.wait([future])", "next(treadle.as_completed([future]))", "future.result()"])
+def test_waiting_for_a_job_of_the_parent(wait):
+    program = f"""
+        import os, signal, threading, warnings
+        import treadle
+        warnings.simplefilter("ignore", DeprecationWarning)
+        gate = threading.Event()
+        pool = treadle.ThreadPoolExecutor(1)
+        future = pool.submit(gate.wait)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # a hanging child dies, and its status tells
+            try:
+                {wait}
+            except treadle.BrokenThreadPool as error:
+                print("fork" in str(error), flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        gate.set()
+    """
+    assert run_script(program).split() == ["True", "0"]
