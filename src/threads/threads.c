@@ -10,8 +10,12 @@ static PyObject *
 api_submit(PyObject *executor, const treadle_job *kind, void *arg)
 {
     PyObject *module = PyType_GetModuleByDef(Py_TYPE(executor), &tdl_module_def);
-    WorkQueueObject *queue =
-        module == NULL ? NULL : tdl_executor_queue(tdl_state_of(module), executor);
+    WorkQueueObject *queue = NULL;
+    if (module != NULL)
+        queue = tdl_executor_queue(tdl_state_of(module), executor);
+    else
+        PyErr_Format(PyExc_TypeError, "a treadle.ThreadPoolExecutor is required, not '%.200s'",
+                     Py_TYPE(executor)->tp_name);
     if (queue == NULL) {
         if (kind->release != NULL)
             kind->release(arg);

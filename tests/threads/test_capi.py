@@ -404,7 +404,7 @@ def test_wrong_executor(kind, job, native, make_native_pool):
         "view": pool.options(priority=1),
         "future": native.Future(),
     }[kind]
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="^a treadle.ThreadPoolExecutor is required, not '"):
         job(wrong)
     assert (job.ran(), job.released()) == (0, 1)
 
