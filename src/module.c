@@ -5,6 +5,7 @@
 #include "future/future.h"
 #include "future/wait.h"
 #include "future/wait_proxy.h"
+#include "loop/loop.h"
 #include "py/state.h"
 #include "threads/threads.h"
 
@@ -13,7 +14,7 @@ module_exec(PyObject *module)
 {
     static int (*const parts[])(PyObject *) = {
         tdl_condition_exec,    tdl_future_exec,       tdl_wait_proxy_exec, tdl_wait_exec,
-        tdl_as_completed_exec, tdl_bridge_exec,       tdl_threads_exec,
+        tdl_as_completed_exec, tdl_bridge_exec,       tdl_threads_exec,      tdl_loop_exec,
     };
     if (tdl_state_init(tdl_state_of(module)) < 0)
         return -1;

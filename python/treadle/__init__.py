@@ -7,6 +7,8 @@ Drop-in executors and futures: ``treadle.ThreadPoolExecutor`` stands in for
 
 import os as _os
 import threading as _threading
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 from concurrent.futures import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -23,8 +25,35 @@ from . import _native
 from ._include import get_include
 from ._native import Future, as_completed, wait, wrap_future
 from ._pool import ThreadPoolExecutor
-from ._to_thread import to_thread
 from ._version import __version__
+
+if _TYPE_CHECKING:
+    from ._loop import EventLoop, new_event_loop, run
+    from ._to_thread import to_thread
+
+# What needs asyncio is imported when it is first asked for: programs that only
+# use threads do not pay for it.
+_LAZY = {
+    "EventLoop": "_loop",
+    "new_event_loop": "_loop",
+    "run": "_loop",
+    "to_thread": "_to_thread",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
 
 __all__ = [
     "ALL_COMPLETED",
@@ -33,6 +62,7 @@ __all__ = [
     "BrokenExecutor",
     "BrokenThreadPool",
     "CancelledError",
+    "EventLoop",
     "Executor",
     "Future",
     "InvalidStateError",
@@ -41,6 +71,8 @@ __all__ = [
     "__version__",
     "as_completed",
     "get_include",
+    "new_event_loop",
+    "run",
     "to_thread",
     "wait",
     "wrap_future",

@@ -44,6 +44,13 @@ tdl_inbox_init(struct tdl_inbox *inbox)
  * is awake, -ESHUTDOWN after tdl_inbox_close(). */
 int tdl_inbox_post(struct tdl_inbox *inbox, struct tdl_item *item);
 
+/* Whether something was posted and not drained yet.  A moment's answer. */
+static inline int
+tdl_inbox_pending(struct tdl_inbox *inbox)
+{
+    return atomic_load_explicit(&inbox->head, memory_order_acquire) > TDL_INBOX_CLOSED;
+}
+
 /* Take out all that was posted and leave `mark`, ARMED or AWAKE, behind.
  * The owner passes AWAKE while it has other work to do, and must pass ARMED, and
  * get NULL, directly before it sleeps.  One that always passes ARMED is woken

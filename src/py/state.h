@@ -43,6 +43,7 @@
     X(_condition)                                                                          \
     X(_shutdown)                                                                           \
     X(_spawn_worker)                                                                       \
+    X(_timer_handle_cancelled)                                                             \
     X(_state)                                                                              \
     X(_waiters)
 
@@ -88,6 +89,16 @@ struct tdl_objects {
     PyTypeObject *ThreadPoolBase;
     PyTypeObject *MapBatch;
     PyTypeObject *MapIterator;
+    /* the loop, made by _init_loop() */
+    PyObject *aio_extract_stack; /* asyncio.format_helpers.extract_stack */
+    PyObject *aio_future;        /* asyncio.Future */
+    PyObject *loop_kwnames;      /* ('loop',) */
+    PyObject *report_callback_error;
+    PyTypeObject *Handle;
+    PyTypeObject *TimerHandle;
+    PyTypeObject *ThreadSafeHandle; /* NULL before 3.14 */
+    PyObject *rlock;                /* threading.RLock, from 3.14 on */
+    PyTypeObject *LoopBase;
 };
 
 struct tdl_state {
@@ -97,6 +108,7 @@ struct tdl_state {
     _Atomic int aio_ready;    /* 0 not looked yet, 1 usable, -1 not recognised */
     _Atomic bool exiting; /* interpreter exit has begun: no more jobs; set once */
     unsigned generation; /* +1 in each forked child; written with the world stopped */
+    size_t handle_offset; /* of the native part in handles; set by _init_loop() */
     int aio_cell_destination; /* closure cells of that callback */
     int aio_cell_loop;
 };

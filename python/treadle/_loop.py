@@ -1,0 +1,231 @@
+"""EventLoop: the native loop under the names and behaviour of asyncio's.
+
+The native base comes first, so that what it has wins; everything else is
+inherited from asyncio.SelectorEventLoop.
+"""
+
+import asyncio
+import selectors
+import sys
+import threading
+from asyncio import events, format_helpers
+from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
+from asyncio.log import logger
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+from . import _native
+from ._pool import ThreadPoolExecutor
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+def _report_callback_error(handle: Any, exc: BaseException) -> None:
+    """Tell the loop's exception handler what a handle's callback raised."""
+    loop = handle._loop
+    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    context = {"message": f"Exception in callback {source}", "exception": exc, "handle": handle}
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
+
+_native._init_loop(_report_callback_error)
+
+
+class _ReadyView:
+    """The ready queue, for code that looks at loop._ready."""
+
+    def __init__(self, loop: "EventLoop") -> None:
+        self._loop = loop
+
+    def append(self, handle: Any) -> None:
+        self._loop._ready_append(handle)
+
+    def popleft(self) -> Any:
+        return self._loop._ready_popleft()
+
+    def clear(self) -> None:
+        self._loop._ready_clear()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loop._ready_list())
+
+    def __len__(self) -> int:
+        return len(self._loop._ready_list())
+
+
+class _ScheduledView:
+    """The timers, soonest first, for code that looks at loop._scheduled."""
+
+    def __init__(self, loop: "EventLoop") -> None:
+        self._loop = loop
+
+    def clear(self) -> None:
+        self._loop._scheduled_clear()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loop._scheduled_list())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._loop._scheduled_list()[index]
+
+    def __len__(self) -> int:
+        return len(self._loop._scheduled_list())
+
+
+class _Watches(Mapping[Any, selectors.SelectorKey]):
+    def __init__(self, loop: "EventLoop") -> None:
+        self._keys = {
+            fd: selectors.SelectorKey(fd, fd, mask, (reader, writer))
+            for fd, mask, reader, writer in loop._watched()
+        }
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[fileobj if isinstance(fileobj, int) else fileobj.fileno()]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+class LoopSelector(selectors.BaseSelector):
+    """What loop._selector is: the loop's own watches, to be looked at."""
+
+    def __init__(self, loop: "EventLoop") -> None:
+        self._loop = loop
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        raise NotImplementedError("use the loop's add_reader() and add_writer()")
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        raise NotImplementedError("use the loop's remove_reader() and remove_writer()")
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        raise NotImplementedError("the loop polls by itself")
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return _Watches(self._loop)
+
+    def close(self) -> None:
+        self._loop._close_native()
+
+
+def _set_up(loop: Any) -> None:
+    """What run_forever() does first, before 3.13 gave it a method of its own."""
+    loop._set_coroutine_origin_tracking(loop._debug)
+    loop._old_agen_hooks = sys.get_asyncgen_hooks()
+    loop._thread_id = threading.get_ident()
+    sys.set_asyncgen_hooks(
+        firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook
+    )
+    events._set_running_loop(loop)
+
+
+def _clean_up(loop: Any) -> None:
+    """What run_forever() does last."""
+    loop._stopping = False
+    loop._thread_id = None
+    events._set_running_loop(None)
+    loop._set_coroutine_origin_tracking(False)
+    sys.set_asyncgen_hooks(*loop._old_agen_hooks)
+
+
+class EventLoop(_native.LoopBase, asyncio.SelectorEventLoop):
+    """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
+
+    _default_executor: Executor | None
+
+    def __init__(self) -> None:
+        self._open()
+        super().__init__(LoopSelector(self))
+
+    @property
+    def _ready(self) -> _ReadyView:
+        return _ReadyView(self)
+
+    @_ready.setter
+    def _ready(self, value: Any) -> None:
+        """The base class makes a deque; the queue is native."""
+
+    @property
+    def _scheduled(self) -> _ScheduledView:
+        return _ScheduledView(self)
+
+    @_scheduled.setter
+    def _scheduled(self, value: Any) -> None:
+        """The base class makes a list; the heap is native."""
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        self._check_closed()
+        self._check_running()  # type: ignore[attr-defined]
+        try:
+            self._run_forever_setup()
+            self._run_until_stopped()
+        finally:
+            self._run_forever_cleanup()
+
+    if sys.version_info < (3, 13):
+        _run_forever_setup = _set_up
+        _run_forever_cleanup = _clean_up
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        """Call func(*args) in an executor; return an asyncio future of the result.
+
+        The default executor is a treadle.ThreadPoolExecutor. Results of treadle's
+        pools come straight into the loop; other executors take asyncio's way.
+        """
+        if executor is None:
+            self._check_closed()
+            self._check_default_executor()  # type: ignore[attr-defined]
+            executor = self._default_executor
+            if executor is None:
+                executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+                self._default_executor = executor
+        if not isinstance(executor, ThreadPoolExecutor):
+            return super().run_in_executor(executor, func, *args)
+        self._check_closed()
+        if self._debug:
+            self._check_callback(func, "run_in_executor")  # type: ignore[attr-defined]
+        return _native.wrap_future(executor.submit(func, *args), self)
+
+    def _run_handle(self, handle: Any) -> None:
+        """Run a handle in debug mode, or one that is not ours."""
+        if handle._cancelled:
+            return
+        if not self._debug:
+            handle._run()
+            return
+        try:
+            self._current_handle = handle
+            start = self.time()
+            handle._run()
+            took = self.time() - start
+            if took >= self.slow_callback_duration:
+                logger.warning("Executing %s took %.3f seconds", _format_handle(handle), took)
+        finally:
+            self._current_handle = None
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new EventLoop."""
+    return EventLoop()
+
+
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+    """Run a coroutine on a new EventLoop and return its result.
+
+    As ``asyncio.run(main, debug=debug, loop_factory=treadle.new_event_loop)``.
+    """
+    if events._get_running_loop() is not None:
+        main.close()
+        raise RuntimeError("treadle.run() cannot be called from a running event loop")
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        return runner.run(main)

@@ -1,0 +1,460 @@
+#include "loop/loop.h"
+
+#include "core/clock.h"
+#include "py/args.h"
+#include "py/errors.h"
+
+#define WAKEUP_DATA ((void *)(intptr_t)-1)
+
+/* ---- what the other files use ------------------------------------------------------ */
+
+int
+tdl_loop_check_closed(LoopObject *self)
+{
+    if (!self->closed && self->open)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
+int
+tdl_loop_push_ready(LoopObject *self, PyObject *handle)
+{
+    int r = tdl_ring_push(&self->ready, handle);
+    if (r < 0)
+        return tdl_raise_errno(r);
+    Py_INCREF(handle);
+    return 0;
+}
+
+void
+tdl_loop_wake(LoopObject *self)
+{
+    tdl_wakeup_signal(&self->wakeup);
+}
+
+int
+tdl_loop_now(LoopObject *self, int64_t *now)
+{
+    if (!self->custom_time) {
+        *now = tdl_clock_now();
+        return 0;
+    }
+    PyObject *seconds = PyObject_CallMethod((PyObject *)self, "time", NULL);
+    double value = seconds == NULL ? -1.0 : PyFloat_AsDouble(seconds);
+    Py_XDECREF(seconds);
+    if (value == -1.0 && PyErr_Occurred())
+        return -1;
+    *now = (int64_t)(value * 1e9);
+    return 0;
+}
+
+/* ---- opening and closing ----------------------------------------------------------- */
+
+static void
+release_timer(struct tdl_timer *timer, void *arg)
+{
+    LoopObject *self = arg;
+    Py_DECREF(tdl_handle_of_timer(self->st, timer));
+}
+
+/* Whether a subclass has a clock of its own. */
+static bool
+overrides_time(LoopObject *self)
+{
+    PyObject *ours = PyObject_GetAttrString((PyObject *)self->st->objects.LoopBase, "time");
+    PyObject *found = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "time");
+    bool differs = ours != found;
+    Py_XDECREF(ours);
+    Py_XDECREF(found);
+    PyErr_Clear();
+    return differs;
+}
+
+static PyObject *
+loop_open(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->open) {
+        PyErr_SetString(PyExc_RuntimeError, "the loop is open already");
+        return NULL;
+    }
+    int r = tdl_wakeup_open(&self->wakeup, TDL_WAKEUP_BEST);
+    if (r == 0 && (r = tdl_poller_open(&self->poller, NULL)) < 0)
+        tdl_wakeup_close(&self->wakeup);
+    if (r == 0 && (r = tdl_poller_add(&self->poller, tdl_wakeup_fd(&self->wakeup), TDL_POLL_IN,
+                                      WAKEUP_DATA)) < 0) {
+        tdl_poller_close(&self->poller);
+        tdl_wakeup_close(&self->wakeup);
+    }
+    if (r < 0) {
+        tdl_raise_errno(r);
+        return NULL;
+    }
+    tdl_inbox_init(&self->inbox);
+    self->custom_time = overrides_time(self);
+    self->open = true;
+    Py_RETURN_NONE;
+}
+
+static void
+clear_ready(LoopObject *self)
+{
+    PyObject *handle;
+    while ((handle = tdl_ring_pop(&self->ready)) != NULL)
+        Py_DECREF(handle);
+}
+
+/* Close the descriptors and drop what is queued. */
+static void
+close_native(LoopObject *self)
+{
+    if (!self->open)
+        return;
+    self->open = false;
+    struct tdl_item *item = tdl_inbox_close(&self->inbox);
+    while (item != NULL) {
+        struct tdl_item *next = item->next;
+        Py_DECREF(tdl_handle_of_item(self->st, item));
+        item = next;
+    }
+    tdl_loop_clear_watches(self);
+    tdl_poller_close(&self->poller);
+    tdl_wakeup_close(&self->wakeup);
+}
+
+static PyObject *
+loop_close_native(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    close_native(self);
+    Py_RETURN_NONE;
+}
+
+/* ---- time -------------------------------------------------------------------------- */
+
+static PyObject *
+loop_time(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble((double)tdl_clock_now() * 1e-9);
+}
+
+/* A clock that is put on the instance moves the timers too. */
+static int
+loop_setattro(PyObject *op, PyObject *name, PyObject *value)
+{
+    if (PyUnicode_CompareWithASCIIString(name, "time") == 0)
+        ((LoopObject *)op)->custom_time = value != NULL || overrides_time((LoopObject *)op);
+    return PyObject_GenericSetAttr(op, name, value);
+}
+
+/* ---- the queues as Python sees them ------------------------------------------------- */
+
+static PyObject *
+write_to_self(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    tdl_loop_wake(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ready_append(LoopObject *self, PyObject *handle)
+{
+    if (tdl_loop_push_ready(self, handle) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+ready_popleft(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *handle = tdl_ring_pop(&self->ready);
+    if (handle == NULL)
+        PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
+    return handle;
+}
+
+static PyObject *
+ready_list(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    size_t n = tdl_ring_count(&self->ready);
+    PyObject *list = PyList_New((Py_ssize_t)n);
+    for (size_t i = 0; list != NULL && i < n; i++)
+        PyList_SET_ITEM(list, (Py_ssize_t)i, Py_NewRef(tdl_ring_at(&self->ready, i)));
+    return list;
+}
+
+static PyObject *
+ready_clear(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    clear_ready(self);
+    Py_RETURN_NONE;
+}
+
+/* The timers that are not cancelled, soonest first. */
+static PyObject *
+scheduled_list(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < self->timers.count; i++) {
+        struct tdl_timer *timer = self->timers.entries[i].timer;
+        if (timer->state == TDL_TIMER_QUEUED &&
+            PyList_Append(list, tdl_handle_of_timer(self->st, timer)) < 0)
+            Py_CLEAR(list);
+    }
+    if (list != NULL && PyList_Sort(list) < 0)
+        Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *
+scheduled_clear(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    tdl_heap_fini(&self->timers);
+    Py_RETURN_NONE;
+}
+
+/* ---- attributes that Python code of asyncio sets ------------------------------------ */
+
+static int
+parse_flag(PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete this attribute");
+        return -1;
+    }
+    return PyObject_IsTrue(value);
+}
+
+static PyObject *
+get_closed(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->closed);
+}
+
+static int
+set_closed(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int yes = parse_flag(value);
+    if (yes >= 0)
+        self->closed = yes;
+    return yes < 0 ? -1 : 0;
+}
+
+static PyObject *
+get_stopping(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->stopping);
+}
+
+static int
+set_stopping(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int yes = parse_flag(value);
+    if (yes >= 0)
+        self->stopping = yes;
+    return yes < 0 ? -1 : 0;
+}
+
+static PyObject *
+get_debug(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->debug);
+}
+
+static int
+set_debug(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int yes = parse_flag(value);
+    if (yes >= 0)
+        self->debug = yes;
+    return yes < 0 ? -1 : 0;
+}
+
+static PyObject *
+loop_get_debug(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(self->debug);
+}
+
+static PyObject *
+loop_is_closed(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(self->closed);
+}
+
+static PyObject *
+loop_check_closed(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (tdl_loop_check_closed(self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *args[2] = {NULL, (PyObject *)self};
+    return PyObject_Vectorcall(self->st->objects.aio_future, args + 1,
+                               PY_VECTORCALL_ARGUMENTS_OFFSET, self->st->objects.loop_kwnames);
+}
+
+static PyGetSetDef loop_getset[] = {
+    {"_closed", (getter)get_closed, (setter)set_closed, NULL, NULL},
+    {"_stopping", (getter)get_stopping, (setter)set_stopping, NULL, NULL},
+    {"_debug", (getter)get_debug, (setter)set_debug, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef loop_methods[] = {
+    {"time", (PyCFunction)loop_time, METH_NOARGS,
+     "time($self, /)\n--\n\nReturn the loop's clock in seconds; monotonic."},
+    {"get_debug", (PyCFunction)loop_get_debug, METH_NOARGS,
+     "get_debug($self, /)\n--\n\nReturn whether debug mode is on."},
+    {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS,
+     "is_closed($self, /)\n--\n\nReturn whether the loop was closed."},
+    {"create_future", (PyCFunction)create_future, METH_NOARGS,
+     "create_future($self, /)\n--\n\nReturn a new asyncio.Future of this loop."},
+    {"_check_closed", (PyCFunction)loop_check_closed, METH_NOARGS, NULL},
+    {"_open", (PyCFunction)loop_open, METH_NOARGS, NULL},
+    {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, NULL},
+    {"_write_to_self", (PyCFunction)write_to_self, METH_NOARGS, NULL},
+    {"_ready_append", (PyCFunction)ready_append, METH_O, NULL},
+    {"_ready_popleft", (PyCFunction)ready_popleft, METH_NOARGS, NULL},
+    {"_ready_list", (PyCFunction)ready_list, METH_NOARGS, NULL},
+    {"_ready_clear", (PyCFunction)ready_clear, METH_NOARGS, NULL},
+    {"_scheduled_list", (PyCFunction)scheduled_list, METH_NOARGS, NULL},
+    {"_scheduled_clear", (PyCFunction)scheduled_clear, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the object -------------------------------------------------------------------- */
+
+static PyObject *
+loop_tp_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwds))
+{
+    struct tdl_state *st = tdl_state_by_type(type);
+    if (st == NULL)
+        return NULL;
+    if (st->objects.report_callback_error == NULL) {
+        PyErr_SetString(PyExc_TypeError, "use treadle.EventLoop");
+        return NULL;
+    }
+    LoopObject *self = (LoopObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->st = st;
+    tdl_ring_init(&self->ready);
+    tdl_heap_init(&self->timers, release_timer, self);
+    tdl_inbox_init(&self->inbox);
+    return (PyObject *)self;
+}
+
+static int
+loop_traverse(LoopObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (size_t i = 0; i < tdl_ring_count(&self->ready); i++)
+        Py_VISIT((PyObject *)tdl_ring_at(&self->ready, i));
+    for (size_t i = 0; i < self->timers.count; i++)
+        Py_VISIT(tdl_handle_of_timer(self->st, self->timers.entries[i].timer));
+    for (int fd = 0; fd < self->nwatches; fd++) {
+        Py_VISIT(self->watches[fd].reader);
+        Py_VISIT(self->watches[fd].writer);
+    }
+    return 0;
+}
+
+static int
+loop_clear(LoopObject *self)
+{
+    close_native(self);
+    clear_ready(self);
+    tdl_heap_fini(&self->timers);
+    tdl_loop_clear_watches(self);
+    return 0;
+}
+
+static void
+loop_dealloc(LoopObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    loop_clear(self);
+    tdl_ring_fini(&self->ready);
+    PyMem_Free(self->watches);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_new, loop_tp_new},
+    {Py_tp_setattro, loop_setattro},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_getset, loop_getset},
+    {Py_tp_traverse, loop_traverse},
+    {Py_tp_clear, loop_clear},
+    {Py_tp_dealloc, loop_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec loop_spec = {
+    .name = "treadle._native.LoopBase",
+    .basicsize = sizeof(LoopObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = loop_slots,
+};
+
+/* Extend the type by the methods of the other files.  Returns 0 or -1. */
+static int
+add_methods(PyTypeObject *type, PyMethodDef *methods)
+{
+    for (; methods->ml_name != NULL; methods++) {
+        PyObject *descriptor = PyDescr_NewMethod(type, methods);
+        int r = descriptor == NULL
+                    ? -1
+                    : PyObject_SetAttrString((PyObject *)type, methods->ml_name, descriptor);
+        Py_XDECREF(descriptor);
+        if (r < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* _init_loop(report_callback_error): what needs asyncio, before the first loop. */
+static PyObject *
+init_loop(PyObject *module, PyObject *report)
+{
+    struct tdl_objects *o = &tdl_state_of(module)->objects;
+    if (o->report_callback_error != NULL)
+        Py_RETURN_NONE;
+    PyObject *helpers = PyImport_ImportModule("asyncio.format_helpers");
+    PyObject *futures = helpers == NULL ? NULL : PyImport_ImportModule("asyncio.futures");
+    if (futures != NULL) {
+        o->aio_extract_stack = PyObject_GetAttrString(helpers, "extract_stack");
+        o->aio_future = PyObject_GetAttrString(futures, "Future");
+        o->loop_kwnames = Py_BuildValue("(s)", "loop");
+    }
+    Py_XDECREF(futures);
+    Py_XDECREF(helpers);
+    if (o->aio_extract_stack == NULL || o->aio_future == NULL || o->loop_kwnames == NULL ||
+        tdl_handle_exec(module) < 0)
+        return NULL;
+    o->report_callback_error = Py_NewRef(report);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"_init_loop", init_loop, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+tdl_loop_exec(PyObject *module)
+{
+    PyTypeObject **type = &tdl_state_of(module)->objects.LoopBase;
+    if (tdl_state_add_type(module, &loop_spec, type) < 0 ||
+        add_methods(*type, tdl_loop_schedule_methods) < 0 ||
+        add_methods(*type, tdl_loop_watch_methods) < 0 ||
+        add_methods(*type, tdl_loop_run_methods) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, functions);
+}

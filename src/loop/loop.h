@@ -1,0 +1,91 @@
+/* LoopBase: the native side of treadle.EventLoop.
+ *
+ * The loop's thread owns everything but the inbox and the wakeup, which are for
+ * other threads, and `stopping`.  What is not native is inherited from
+ * asyncio.SelectorEventLoop. */
+#ifndef TDL_LOOP_LOOP_H
+#define TDL_LOOP_LOOP_H
+
+#include "core/heap.h"
+#include "core/inbox.h"
+#include "core/poller.h"
+#include "core/ring.h"
+#include "core/wakeup.h"
+#include "loop/handle.h"
+
+/* Who is to be called when a descriptor is ready; found by its number. */
+struct tdl_watch {
+    PyObject *reader; /* handle, strong; NULL: not watched */
+    PyObject *writer;
+};
+
+typedef struct {
+    PyObject_HEAD
+    struct tdl_state *st;
+    struct tdl_ring ready;     /* handles, strong */
+    struct tdl_heap timers;    /* handles' timers, strong */
+    struct tdl_inbox inbox;    /* handles' items, strong; any thread posts */
+    struct tdl_wakeup wakeup;  /* any thread signals */
+    struct tdl_poller poller;
+    struct tdl_watch *watches; /* indexed by descriptor */
+    int nwatches;
+    unsigned unpolled;         /* turns since the poller was last asked */
+    unsigned long thread;      /* ident of the thread that runs it, 0: none */
+    bool open;                 /* _open() was called, _close_native() was not */
+    bool custom_time;          /* somebody has replaced time() */
+    bool debug;
+    _Atomic bool closed;
+    _Atomic bool stopping;
+} LoopObject;
+
+/* The loop's clock in ns: its own, or the one that replaced it.
+ * Returns 0 or -1 with an exception set. */
+int tdl_loop_now(LoopObject *loop, int64_t *now);
+
+/* Queue `handle` to be run in the next turn.  Takes no reference of the caller's.
+ * Returns 0 or -1 with MemoryError set. */
+int tdl_loop_push_ready(LoopObject *loop, PyObject *handle);
+
+/* Queue what other threads have posted, and leave `mark` in the inbox.
+ * Returns 0 or -1 with MemoryError set. */
+int tdl_loop_take_posted(LoopObject *loop, enum tdl_inbox_mark mark);
+
+/* Returns 0, or -1 with RuntimeError set if the loop is closed. */
+int tdl_loop_check_closed(LoopObject *loop);
+
+/* Make sure another thread's post is seen.  Any thread. */
+void tdl_loop_wake(LoopObject *loop);
+
+/* What the methods that schedule take: callback, *args, context=None. Borrowed. */
+struct tdl_request {
+    PyObject *callback;
+    PyObject *const *args;
+    Py_ssize_t nargs;
+    PyObject *context; /* or NULL */
+};
+
+/* Parse the arguments of `method` behind the first `skip` positional ones.
+ * Returns 0 or -1 with TypeError set. */
+int tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames, Py_ssize_t skip, struct tdl_request *request);
+
+/* A handle for `request`; `kind` and `when` as for tdl_handle_new().
+ * Returns a new reference or NULL. */
+PyObject *tdl_loop_make_handle(LoopObject *loop, enum tdl_handle_kind kind,
+                               const struct tdl_request *request, PyObject *when);
+
+/* schedule.c, watch.c, run.c: the methods. */
+extern PyMethodDef tdl_loop_schedule_methods[];
+extern PyMethodDef tdl_loop_watch_methods[];
+extern PyMethodDef tdl_loop_run_methods[];
+
+/* Queue the handles that `event` concerns.  Returns 0 or -1 with an exception. */
+int tdl_loop_dispatch(LoopObject *loop, int fd, unsigned events);
+
+/* Forget all watches. */
+void tdl_loop_clear_watches(LoopObject *loop);
+
+/* Module exec: add the type and the functions.  Returns 0 or -1 with an exception. */
+int tdl_loop_exec(PyObject *module);
+
+#endif

@@ -1,0 +1,186 @@
+/* Turning: poll, collect what is due, run what is ready. */
+#include <errno.h>
+
+#include "core/clock.h"
+#include "loop/loop.h"
+#include "py/errors.h"
+
+/* Turns without asking the poller while callbacks keep coming: asking costs more
+ * than most callbacks, and ready descriptors wait no longer than this. */
+enum { UNPOLLED_MAX = 61, EVENTS = 128 };
+
+/* What the wakeup is registered as; descriptors are not negative. */
+#define WAKEUP_DATA ((void *)(intptr_t)-1)
+
+int
+tdl_loop_take_posted(LoopObject *self, enum tdl_inbox_mark mark)
+{
+    struct tdl_item *item = tdl_inbox_drain(&self->inbox, mark);
+    int r = 0;
+    while (item != NULL) {
+        struct tdl_item *next = item->next;
+        PyObject *handle = tdl_handle_of_item(self->st, item);
+        if (r == 0)
+            r = tdl_loop_push_ready(self, handle);
+        Py_DECREF(handle);
+        item = next;
+    }
+    return r;
+}
+
+/* How long the poller may sleep: ns, -1 for ever. */
+static int
+poll_timeout(LoopObject *self, int64_t *timeout)
+{
+    *timeout = 0;
+    if (tdl_ring_count(&self->ready) > 0 || self->stopping)
+        return 0;
+    struct tdl_timer *first = tdl_heap_first(&self->timers);
+    if (tdl_ring_count(&self->ready) > 0)
+        return 0; /* releasing a cancelled timer ran somebody's code */
+    if (first == NULL) {
+        *timeout = -1;
+        return 0;
+    }
+    int64_t deadline = first->deadline, now;
+    if (tdl_loop_now(self, &now) < 0)
+        return -1;
+    if (deadline > now)
+        *timeout = deadline == TDL_NEVER ? -1 : deadline - now;
+    return 0;
+}
+
+static int
+handle_events(LoopObject *self, const struct tdl_event *events, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (events[i].data == WAKEUP_DATA)
+            tdl_wakeup_drain(&self->wakeup);
+        else if (tdl_loop_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+poll_once(LoopObject *self)
+{
+    struct tdl_event events[EVENTS];
+    int64_t timeout;
+    if (poll_timeout(self, &timeout) < 0)
+        return -1;
+    if (timeout != 0) {
+        /* whoever posts from here on wakes us */
+        if (tdl_loop_take_posted(self, TDL_INBOX_ARMED) < 0)
+            return -1;
+        if (tdl_ring_count(&self->ready) > 0)
+            timeout = 0;
+    }
+    int n;
+    if (timeout == 0)
+        n = tdl_poller_wait(&self->poller, events, EVENTS, 0);
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        n = tdl_poller_wait(&self->poller, events, EVENTS, timeout);
+        Py_END_ALLOW_THREADS
+    }
+    self->unpolled = 0;
+    if (n < 0)
+        return tdl_raise_errno(n);
+    if (PyErr_CheckSignals() < 0 || handle_events(self, events, n) < 0)
+        return -1;
+    return tdl_loop_take_posted(self, TDL_INBOX_AWAKE);
+}
+
+static int
+collect_due(LoopObject *self)
+{
+    int64_t now;
+    if (self->timers.count == 0)
+        return 0;
+    if (tdl_loop_now(self, &now) < 0)
+        return -1;
+    struct tdl_timer *timer;
+    int r = 0;
+    while (r == 0 && (timer = tdl_heap_pop(&self->timers, now)) != NULL) {
+        PyObject *handle = tdl_handle_of_timer(self->st, timer);
+        r = tdl_loop_push_ready(self, handle);
+        Py_DECREF(handle);
+    }
+    return r;
+}
+
+static int
+run_foreign(LoopObject *self, PyObject *handle)
+{
+    PyObject *r = PyObject_CallMethod((PyObject *)self, "_run_handle", "O", handle);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Run what is ready now, not what becomes ready meanwhile. */
+static int
+run_ready(LoopObject *self)
+{
+    size_t todo = tdl_ring_count(&self->ready);
+    int r = 0;
+    while (r == 0 && todo-- > 0) {
+        PyObject *handle = tdl_ring_pop(&self->ready);
+        if (handle == NULL)
+            break; /* somebody emptied the queue, or ran the loop from inside */
+        if (self->debug || !tdl_handle_check(self->st, handle))
+            r = run_foreign(self, handle);
+        else
+            r = tdl_handle_run(self->st, handle);
+        Py_DECREF(handle);
+    }
+    return r;
+}
+
+static int
+turn(LoopObject *self, bool poll)
+{
+    if (poll || tdl_ring_count(&self->ready) == 0 || ++self->unpolled >= UNPOLLED_MAX) {
+        if (poll_once(self) < 0)
+            return -1;
+    }
+    else if (tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
+        return -1;
+    if (collect_due(self) < 0)
+        return -1;
+    return run_ready(self);
+}
+
+static PyObject *
+run_once(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (tdl_loop_check_closed(self) < 0 || turn(self, true) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Turn until stop(); once at least. */
+static PyObject *
+run_until_stopped(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (tdl_loop_check_closed(self) < 0)
+        return NULL;
+    unsigned long before = self->thread;
+    self->thread = PyThread_get_thread_ident();
+    bool poll = true;
+    int r;
+    do {
+        r = turn(self, poll || self->stopping);
+        poll = false;
+    } while (r == 0 && !self->stopping);
+    self->thread = before;
+    if (r < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyMethodDef tdl_loop_run_methods[] = {
+    {"_run_once", (PyCFunction)run_once, METH_NOARGS, NULL},
+    {"_run_until_stopped", (PyCFunction)run_until_stopped, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,199 @@
+/* call_soon() and its kin. */
+#include <errno.h>
+#include <math.h>
+
+#include "core/clock.h"
+#include "loop/loop.h"
+#include "py/args.h"
+#include "py/errors.h"
+
+int
+tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+              Py_ssize_t skip, struct tdl_request *request)
+{
+    request->context = NULL;
+    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, 0);
+        if (PyTuple_GET_SIZE(kwnames) > 1 ||
+            PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
+                         name);
+            return -1;
+        }
+        if (args[nargs] != Py_None)
+            request->context = args[nargs];
+    }
+    if (nargs <= skip) {
+        PyErr_Format(PyExc_TypeError, "%s() missing %zd required positional argument%s", method,
+                     skip + 1 - nargs, skip + 1 - nargs == 1 ? ": 'callback'" : "s");
+        return -1;
+    }
+    request->callback = args[skip];
+    request->args = args + skip + 1;
+    request->nargs = nargs - skip - 1;
+    return 0;
+}
+
+/* The checks of debug mode, as asyncio makes them. */
+static int
+check_debug(LoopObject *self, const struct tdl_request *request, const char *method, bool thread)
+{
+    PyObject *loop = (PyObject *)self;
+    PyObject *r = Py_NewRef(Py_None);
+    if (thread)
+        Py_SETREF(r, PyObject_CallMethod(loop, "_check_thread", NULL));
+    if (r != NULL)
+        Py_SETREF(r, PyObject_CallMethod(loop, "_check_callback", "Os", request->callback,
+                                         method));
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+PyObject *
+tdl_loop_make_handle(LoopObject *self, enum tdl_handle_kind kind,
+                     const struct tdl_request *request, PyObject *when)
+{
+    return tdl_handle_new(self->st, kind, (PyObject *)self, request->callback, request->args,
+                          request->nargs, request->context, when, self->debug);
+}
+
+static PyObject *
+call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    struct tdl_request request;
+    if (tdl_loop_parse_request("call_soon", args, nargs, kwnames, 0, &request) < 0 ||
+        tdl_loop_check_closed(self) < 0 ||
+        (self->debug && check_debug(self, &request, "call_soon", true) < 0))
+        return NULL;
+    /* what was posted before comes first */
+    if (tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
+        return NULL;
+    PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, &request, NULL);
+    if (handle != NULL && tdl_loop_push_ready(self, handle) < 0)
+        Py_CLEAR(handle);
+    return handle;
+}
+
+static PyObject *
+call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
+{
+    struct tdl_request request;
+    if (tdl_loop_parse_request("call_soon_threadsafe", args, nargs, kwnames, 0, &request) < 0 ||
+        tdl_loop_check_closed(self) < 0 ||
+        (self->debug && check_debug(self, &request, "call_soon_threadsafe", false) < 0))
+        return NULL;
+    PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_THREADSAFE, &request, NULL);
+    if (handle == NULL)
+        return NULL;
+    Py_INCREF(handle); /* the inbox's */
+    int r = tdl_inbox_post(&self->inbox, &tdl_handle_part(self->st, handle)->item);
+    if (r < 0) {
+        Py_DECREF(handle);
+        Py_DECREF(handle);
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return NULL;
+    }
+    if (r > 0)
+        tdl_loop_wake(self);
+    return handle;
+}
+
+/* `when` in seconds of the loop's clock as a deadline: rounded up, never early. */
+static int
+deadline_of(PyObject *when, int64_t *deadline)
+{
+    double seconds = PyFloat_AsDouble(when);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    double ns = ceil(seconds * 1e9);
+    *deadline = ns >= 9.2e18 ? TDL_NEVER : ns <= -9.2e18 || ns != ns ? 0 : (int64_t)ns;
+    return 0;
+}
+
+static PyObject *
+schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when, int64_t deadline)
+{
+    PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_TIMER, request, when);
+    if (handle == NULL)
+        return NULL;
+    Py_INCREF(handle); /* the heap's */
+    int r = tdl_heap_push(&self->timers, &tdl_handle_part(self->st, handle)->timer, deadline);
+    if (r < 0) {
+        Py_DECREF(handle);
+        Py_CLEAR(handle);
+        tdl_raise_errno(r);
+    }
+    return handle;
+}
+
+static PyObject *
+call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    struct tdl_request request;
+    int64_t deadline;
+    if (tdl_loop_parse_request("call_at", args, nargs, kwnames, 1, &request) < 0)
+        return NULL;
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    if (tdl_loop_check_closed(self) < 0 ||
+        (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
+        deadline_of(args[0], &deadline) < 0)
+        return NULL;
+    return schedule_at(self, &request, args[0], deadline);
+}
+
+static PyObject *
+call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    struct tdl_request request;
+    int64_t now, deadline;
+    if (tdl_loop_parse_request("call_later", args, nargs, kwnames, 1, &request) < 0)
+        return NULL;
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    if (tdl_loop_check_closed(self) < 0 ||
+        (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
+        tdl_loop_now(self, &now) < 0)
+        return NULL;
+    PyObject *base = PyFloat_FromDouble((double)now * 1e-9);
+    PyObject *when = base == NULL ? NULL : PyNumber_Add(base, args[0]);
+    PyObject *handle = NULL;
+    if (when != NULL && deadline_of(when, &deadline) == 0)
+        handle = schedule_at(self, &request, when, deadline);
+    Py_XDECREF(base);
+    Py_XDECREF(when);
+    return handle;
+}
+
+static PyObject *
+timer_handle_cancelled(LoopObject *self, PyObject *handle)
+{
+    if (!tdl_handle_check(self->st, handle))
+        Py_RETURN_NONE;
+    /* another thread leaves it to the loop to find it cancelled */
+    if (!TDL_FREE_THREADED || self->thread == 0 || self->thread == PyThread_get_thread_ident())
+        tdl_heap_cancel(&self->timers, &tdl_handle_part(self->st, handle)->timer);
+    Py_RETURN_NONE;
+}
+
+PyMethodDef tdl_loop_schedule_methods[] = {
+    {"call_soon", TDL_METHOD(call_soon), METH_FASTCALL | METH_KEYWORDS,
+     "call_soon($self, callback, /, *args, context=None)\n--\n\n"
+     "Call callback(*args) in the next turn of the loop; return its handle."},
+    {"call_soon_threadsafe", TDL_METHOD(call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
+     "call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+     "As call_soon(), from any thread."},
+    {"call_at", TDL_METHOD(call_at), METH_FASTCALL | METH_KEYWORDS,
+     "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+     "Call callback(*args) when loop.time() is when, in seconds; never early."},
+    {"call_later", TDL_METHOD(call_later), METH_FASTCALL | METH_KEYWORDS,
+     "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+     "Call callback(*args) after delay seconds; never early."},
+    {"_timer_handle_cancelled", (PyCFunction)timer_handle_cancelled, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};

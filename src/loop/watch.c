@@ -1,0 +1,214 @@
+/* add_reader(), add_writer() and what the transports use of them. */
+#include <errno.h>
+
+#include "loop/loop.h"
+#include "py/args.h"
+#include "py/errors.h"
+
+static struct tdl_watch *
+watch_of(LoopObject *self, int fd)
+{
+    return fd >= 0 && fd < self->nwatches ? &self->watches[fd] : NULL;
+}
+
+static int
+make_room(LoopObject *self, int fd)
+{
+    if (fd < self->nwatches)
+        return 0;
+    int n = self->nwatches == 0 ? 64 : self->nwatches;
+    while (n <= fd)
+        n *= 2;
+    struct tdl_watch *more = PyMem_Resize(self->watches, struct tdl_watch, n);
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(more + self->nwatches, 0, (size_t)(n - self->nwatches) * sizeof *more);
+    self->watches = more;
+    self->nwatches = n;
+    return 0;
+}
+
+static unsigned
+mask_of(const struct tdl_watch *watch)
+{
+    return (watch->reader != NULL ? TDL_POLL_IN : 0) | (watch->writer != NULL ? TDL_POLL_OUT : 0);
+}
+
+/* Tell the poller what is watched now; before, it was `old`.  The descriptor may
+ * have been closed and its number used again meanwhile. */
+static int
+update_poller(LoopObject *self, int fd, unsigned old, unsigned now)
+{
+    void *data = (void *)(intptr_t)fd;
+    int r;
+    if (now == 0) {
+        tdl_poller_remove(&self->poller, fd);
+        return 0;
+    }
+    if (old == 0)
+        r = tdl_poller_add(&self->poller, fd, now, data);
+    else
+        r = tdl_poller_modify(&self->poller, fd, now, data);
+    if (r == -ENOENT)
+        r = tdl_poller_add(&self->poller, fd, now, data);
+    else if (r == -EEXIST)
+        r = tdl_poller_modify(&self->poller, fd, now, data);
+    return r < 0 ? tdl_raise_errno(r) : 0;
+}
+
+static int
+descriptor_of(PyObject *file)
+{
+    int fd = PyObject_AsFileDescriptor(file);
+    if (fd < 0 && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", file);
+    }
+    return fd;
+}
+
+/* _add_reader(fd, callback, *args, context=None) and _add_writer(). */
+static PyObject *
+add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t nargs,
+    PyObject *kwnames, bool writer)
+{
+    struct tdl_request request;
+    if (tdl_loop_parse_request(method, args, nargs, kwnames, 1, &request) < 0)
+        return NULL;
+    int fd = tdl_loop_check_closed(self) < 0 ? -1 : descriptor_of(args[0]);
+    if (fd < 0 || make_room(self, fd) < 0)
+        return NULL;
+    PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, &request, NULL);
+    if (handle == NULL)
+        return NULL;
+    struct tdl_watch *watch = &self->watches[fd];
+    unsigned old = mask_of(watch);
+    PyObject **place = writer ? &watch->writer : &watch->reader;
+    PyObject *before = *place;
+    *place = Py_NewRef(handle);
+    if (update_poller(self, fd, old, mask_of(watch)) < 0) {
+        *place = before;
+        Py_DECREF(handle);
+        Py_DECREF(handle);
+        return NULL;
+    }
+    if (before != NULL) {
+        int r = tdl_handle_cancel(self->st, before);
+        Py_DECREF(before);
+        if (r < 0)
+            Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+static PyObject *
+remove_watch(LoopObject *self, PyObject *file, bool writer)
+{
+    if (self->closed)
+        Py_RETURN_FALSE;
+    int fd = descriptor_of(file);
+    if (fd < 0)
+        return NULL;
+    struct tdl_watch *watch = watch_of(self, fd);
+    PyObject *handle = watch == NULL ? NULL : writer ? watch->writer : watch->reader;
+    if (handle == NULL)
+        Py_RETURN_FALSE;
+    unsigned old = mask_of(watch);
+    if (writer)
+        watch->writer = NULL;
+    else
+        watch->reader = NULL;
+    int r = update_poller(self, fd, old, mask_of(watch));
+    if (tdl_handle_cancel(self->st, handle) < 0)
+        r = -1;
+    Py_DECREF(handle);
+    if (r < 0)
+        return NULL;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+add_reader(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add(self, "_add_reader", args, nargs, kwnames, false);
+}
+
+static PyObject *
+add_writer(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add(self, "_add_writer", args, nargs, kwnames, true);
+}
+
+static PyObject *
+remove_reader(LoopObject *self, PyObject *file)
+{
+    return remove_watch(self, file, false);
+}
+
+static PyObject *
+remove_writer(LoopObject *self, PyObject *file)
+{
+    return remove_watch(self, file, true);
+}
+
+static int
+queue_watcher(LoopObject *self, PyObject *handle)
+{
+    return handle == NULL ? 0 : tdl_loop_push_ready(self, handle);
+}
+
+int
+tdl_loop_dispatch(LoopObject *self, int fd, unsigned events)
+{
+    struct tdl_watch *watch = watch_of(self, fd);
+    if (watch == NULL || mask_of(watch) == 0) {
+        /* closed without being removed, and open elsewhere: it would be reported for ever */
+        tdl_poller_remove(&self->poller, fd);
+        return 0;
+    }
+    unsigned broken = events & (TDL_POLL_ERR | TDL_POLL_HUP);
+    if ((events & TDL_POLL_IN || broken) && queue_watcher(self, watch->reader) < 0)
+        return -1;
+    if ((events & TDL_POLL_OUT || broken) && queue_watcher(self, watch->writer) < 0)
+        return -1;
+    return 0;
+}
+
+void
+tdl_loop_clear_watches(LoopObject *self)
+{
+    for (int fd = 0; fd < self->nwatches; fd++) {
+        Py_CLEAR(self->watches[fd].reader);
+        Py_CLEAR(self->watches[fd].writer);
+    }
+}
+
+/* [(fd, mask as in selectors, reader, writer), ...] of what is watched. */
+static PyObject *
+watched(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *list = PyList_New(0);
+    for (int fd = 0; list != NULL && fd < self->nwatches; fd++) {
+        struct tdl_watch *watch = &self->watches[fd];
+        if (mask_of(watch) == 0)
+            continue;
+        PyObject *item = Py_BuildValue("(iIOO)", fd, mask_of(watch),
+                                       watch->reader == NULL ? Py_None : watch->reader,
+                                       watch->writer == NULL ? Py_None : watch->writer);
+        if (item == NULL || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+PyMethodDef tdl_loop_watch_methods[] = {
+    {"_add_reader", TDL_METHOD(add_reader), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_add_writer", TDL_METHOD(add_writer), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_reader", (PyCFunction)remove_reader, METH_O, NULL},
+    {"_remove_writer", (PyCFunction)remove_writer, METH_O, NULL},
+    {"_watched", (PyCFunction)watched, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
