@@ -66,8 +66,8 @@ def main():
         try:
             for result in results:
                 print("got", result)
-        except ZeroDivisionError as error:
-            print("then", error)
+        except ArithmeticError as error:
+            print("then", type(error).__name__)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_map_progress():
         "unordered: complete: True - the slow one came first: False",
         "got 20",
         "got 50",
-        "then integer division or modulo by zero",
+        "then ZeroDivisionError",
     ]
 
 
