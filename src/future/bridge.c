@@ -281,6 +281,11 @@ wrap_future(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject 
     if (!tdl_future_check(st, values[0]))
         return PyErr_Format(PyExc_TypeError, "a treadle.Future is required, not '%.200s'",
                             Py_TYPE(values[0])->tp_name);
+    if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(values[1])))
+        return PyErr_Format(PyExc_TypeError, "cannot wrap a future for a '%.200s': such loops "
+                                             "have no weak references; use "
+                                             "asyncio.wrap_future() instead",
+                            Py_TYPE(values[1])->tp_name);
     if (!bridge_ready(st)) {
         PyErr_SetString(PyExc_RuntimeError, "this asyncio is not one that treadle knows; use "
                                             "asyncio.wrap_future() instead");

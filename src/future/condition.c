@@ -246,19 +246,29 @@ condition_get_lock(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+new_deque(ConditionObject *self)
+{
+    struct tdl_state *st = tdl_state_by_type(Py_TYPE(self));
+    return st == NULL ? NULL : PyObject_CallNoArgs(st->objects.deque);
+}
+
+static PyObject *
 waiters_of(ConditionObject *self)
 {
-    PyObject *waiters;
-    TDL_CRITICAL_BEGIN(self);
-    if (self->waiters == NULL) {
-        PyObject *module = PyImport_ImportModule("collections");
-        if (module != NULL) {
-            self->waiters = PyObject_CallMethod(module, "deque", NULL);
-            Py_DECREF(module);
+    PyObject *fresh = NULL, *waiters = NULL;
+    while (waiters == NULL) {
+        /* not under the lock: it may call into Python */
+        if (self->waiters == NULL && fresh == NULL && (fresh = new_deque(self)) == NULL)
+            return NULL;
+        TDL_CRITICAL_BEGIN(self);
+        if (self->waiters == NULL) {
+            self->waiters = fresh;
+            fresh = NULL;
         }
+        waiters = Py_XNewRef(self->waiters);
+        TDL_CRITICAL_END();
     }
-    waiters = Py_XNewRef(self->waiters);
-    TDL_CRITICAL_END();
+    Py_XDECREF(fresh);
     return waiters;
 }
 
@@ -284,7 +294,12 @@ condition_set_waiters(ConditionObject *self, PyObject *value, void *Py_UNUSED(cl
 static PyObject *
 condition_repr(ConditionObject *self)
 {
-    Py_ssize_t waiting = self->waiters == NULL ? 0 : PyObject_Size(self->waiters);
+    PyObject *waiters;
+    TDL_CRITICAL_BEGIN(self);
+    waiters = Py_XNewRef(self->waiters);
+    TDL_CRITICAL_END();
+    Py_ssize_t waiting = waiters == NULL ? 0 : PyObject_Size(waiters);
+    Py_XDECREF(waiters);
     unsigned long owner = atomic_load_explicit(&self->owner, memory_order_relaxed);
     if (waiting < 0)
         return NULL;

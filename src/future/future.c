@@ -97,6 +97,15 @@ future_dealloc(FutureObject *self)
     Py_DECREF(type);
 }
 
+void
+tdl_future_outcome(FutureObject *self, PyObject **result, PyObject **exception)
+{
+    TDL_CRITICAL_BEGIN(self);
+    *result = Py_XNewRef(self->result);
+    *exception = Py_XNewRef(self->exception);
+    TDL_CRITICAL_END();
+}
+
 static PyObject *
 class_name(PyObject *op)
 {
@@ -116,7 +125,7 @@ repr_finished(FutureObject *self, PyObject *name)
     PyObject *what = class_name(value);
     PyObject *repr = NULL;
     if (what != NULL)
-        repr = PyUnicode_FromFormat("<%U at %p state=%s %s %U>", name, self,
+        repr = PyUnicode_FromFormat("<%S at %p state=%s %s %S>", name, self,
                                     state_words[TDL_FINISHED], raised ? "raised" : "returned",
                                     what);
     Py_XDECREF(what);
@@ -135,7 +144,7 @@ future_repr(FutureObject *self)
     if (state == TDL_FINISHED)
         repr = repr_finished(self, name);
     else
-        repr = PyUnicode_FromFormat("<%U at %p state=%s>", name, self, state_words[state]);
+        repr = PyUnicode_FromFormat("<%S at %p state=%s>", name, self, state_words[state]);
     Py_DECREF(name);
     return repr;
 }

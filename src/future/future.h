@@ -115,6 +115,9 @@ int tdl_future_wait(FutureObject *self, PyObject *timeout);
 /* Set the state as a user who writes `_state` does, waking whom that concerns. */
 void tdl_future_force_state(FutureObject *self, enum tdl_future_state state);
 
+/* What a finished future has: new references, NULL for what it has not. */
+void tdl_future_outcome(FutureObject *self, PyObject **result, PyObject **exception);
+
 /* The condition, made if nobody has looked yet.  A new reference or NULL. */
 PyObject *tdl_future_condition(FutureObject *self);
 

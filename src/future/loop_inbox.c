@@ -78,7 +78,18 @@ serves(PyObject *inbox, PyObject *loop)
     return referent == loop;
 }
 
-/* Forget the inboxes of loops that are gone.  Returns 0 or -1 with an exception. */
+static int
+is_closed(struct tdl_state *st, PyObject *loop)
+{
+    PyObject *closed = PyObject_CallMethodNoArgs(loop, st->names.is_closed);
+    int r = closed == NULL ? -1 : PyObject_IsTrue(closed);
+    Py_XDECREF(closed);
+    return r;
+}
+
+/* Forget the inboxes of loops that are gone or closed: what a closed loop was still
+ * to be told refers to the loop, so neither would ever go.
+ * Returns 0 or -1 with an exception. */
 static int
 sweep(struct tdl_state *st)
 {
@@ -90,9 +101,12 @@ sweep(struct tdl_state *st)
         PyObject *item = PyList_GET_ITEM(items, i);
         PyObject *loop =
             tdl_weakref_get(((InboxObject *)PyTuple_GET_ITEM(item, 1))->loop_ref);
-        if (loop != NULL)
-            Py_DECREF(loop);
-        else if (PyDict_DelItem(st->objects.loop_inboxes, PyTuple_GET_ITEM(item, 0)) < 0) {
+        int closed = loop == NULL ? 1 : is_closed(st, loop);
+        if (closed < 0)
+            PyErr_Clear(); /* an odd loop; it is not the one that was asked for */
+        Py_XDECREF(loop);
+        if (closed > 0 &&
+            PyDict_DelItem(st->objects.loop_inboxes, PyTuple_GET_ITEM(item, 0)) < 0) {
             /* another thread swept it first */
             PyErr_Clear();
         }
@@ -123,15 +137,6 @@ inbox_of(struct tdl_state *st, PyObject *loop)
 }
 
 /* ---- posting ------------------------------------------------------------------ */
-
-static int
-is_closed(struct tdl_state *st, PyObject *loop)
-{
-    PyObject *closed = PyObject_CallMethodNoArgs(loop, st->names.is_closed);
-    int r = closed == NULL ? -1 : PyObject_IsTrue(closed);
-    Py_XDECREF(closed);
-    return r;
-}
 
 /* Take everything out; the next post asks the loop again. */
 static PyObject *
@@ -267,14 +272,19 @@ copy_outcome(struct tdl_state *st, PyObject *destination, FutureObject *source)
         return done < 0 ? -1 : 0;
     if (tdl_future_state(source) != TDL_FINISHED)
         return call_with(destination, st->names.cancel, NULL);
-    if (source->exception == NULL)
-        return call_with(destination, st->names.set_result,
-                         source->result == NULL ? Py_None : source->result);
-    PyObject *converted = PyObject_CallOneArg(st->objects.aio_convert, source->exception);
-    if (converted == NULL)
-        return -1;
-    int r = call_with(destination, st->names.set_exception, converted);
-    Py_DECREF(converted);
+    PyObject *outcome = NULL, *exception;
+    tdl_future_outcome(source, &outcome, &exception);
+    if (exception != NULL) {
+        Py_XSETREF(outcome, PyObject_CallOneArg(st->objects.aio_convert, exception));
+        Py_DECREF(exception);
+        exception = outcome;
+        if (outcome == NULL)
+            return -1;
+    }
+    int r = call_with(destination,
+                      exception != NULL ? st->names.set_exception : st->names.set_result,
+                      outcome == NULL ? Py_None : outcome);
+    Py_XDECREF(outcome);
     return r;
 }
 
@@ -296,17 +306,23 @@ report(struct tdl_state *st, PyObject *loop, PyObject *destination)
     return r;
 }
 
+/* A BaseException goes on to the loop, but not before the rest has been delivered:
+ * nobody else would. */
 static int
 deliver_all(InboxObject *self, PyObject *pairs, PyObject *loop)
 {
+    PyObject *raised = NULL;
     for (Py_ssize_t i = 0; i + 1 < PyList_GET_SIZE(pairs); i += 2) {
         PyObject *destination = PyList_GET_ITEM(pairs, i);
         FutureObject *source = (FutureObject *)PyList_GET_ITEM(pairs, i + 1);
         if (copy_outcome(self->st, destination, source) < 0 &&
             report(self->st, loop, destination) < 0)
-            return -1;
+            Py_XSETREF(raised, tdl_err_take());
     }
-    return 0;
+    if (raised == NULL)
+        return 0;
+    tdl_err_put_steal(raised);
+    return -1;
 }
 
 static PyObject *

@@ -64,6 +64,8 @@ def test_closed_map_does_not_keep_its_function(pool, priority):
 
     gate = threading.Event()
     pool.submit(gate.wait, 60)
+    while pool.stats()["running"] == 0:  # the map is to be the first in the queue
+        time.sleep(0.001)
     function = Function()
     reference = weakref.ref(function)
     results = pool.options(priority=priority).map(function, range(5))
