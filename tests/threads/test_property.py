@@ -74,6 +74,7 @@ class HeldRun:
         self.futures = []
         self.submitting_callbacks = self.cancelled_by_shutdown = False
         self.log = []
+        self.callbacks_added = self.callbacks_returned = 0
         self.hold()
 
     def hold(self):
@@ -112,6 +113,15 @@ class HeldRun:
                 return self.futures[number]._state, self.futures[number].cancel()
         return number
 
+    def call(self, *what):
+        try:
+            self.callback(*what)
+        finally:
+            self.callbacks_returned += 1
+
+    def settled(self):
+        return all(future.done() for future in self.futures) and self.callbacks_returned == self.callbacks_added
+
     def callback(self, kind, number, future):
         self.note("callback", number, kind, future.done(), future.cancelled())
         match kind:
@@ -130,7 +140,8 @@ class HeldRun:
     def do_callback(self, number, kind):
         if (picked := self.pick(number)) is not None:
             self.submitting_callbacks |= kind == "submits"
-            self.futures[picked].add_done_callback(lambda future: self.callback(kind, picked, future))
+            self.callbacks_added += 1
+            self.futures[picked].add_done_callback(lambda future: self.call(kind, picked, future))
 
     def do_cancel(self, number):
         if (picked := self.pick(number)) is not None:
@@ -167,7 +178,7 @@ class HeldRun:
         self.gate.open()
         assert self.held.result(LONG) is None
         # Not wait(): it never sees the end of what the standard pool's shutdown() has cancelled.
-        assert eventually(lambda: all(future.done() for future in self.futures)), "futures were lost"
+        assert eventually(self.settled), "futures or callbacks were lost"
         self.note("drained", [outcome_of(future) for future in self.futures])
         self.hold()
 
