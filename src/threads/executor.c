@@ -203,7 +203,12 @@ pool_setup(ThreadPoolObject *self, PyObject *args)
                           &context))
         return NULL;
     struct tdl_state *st = tdl_state_by_type(Py_TYPE(self));
-    WorkQueueObject *queue = st == NULL ? NULL : tdl_pool_new(st);
+    if (st == NULL)
+        return NULL;
+    /* __init__() called again sets the same pool up anew: calls that borrow it from
+     * us may be under way, and its workers have to go on */
+    WorkQueueObject *queue =
+        self->queue != NULL ? (WorkQueueObject *)Py_NewRef(self->queue) : tdl_pool_new(st);
     if (queue == NULL)
         return NULL;
     atomic_store_explicit(&queue->max_workers, max_workers, memory_order_relaxed);
@@ -217,6 +222,7 @@ pool_setup(ThreadPoolObject *self, PyObject *args)
         }
         queue->idle_timeout = seconds > 9e9 ? TDL_NEVER : (int64_t)(seconds * 1e9);
     }
+    atomic_store_explicit(&queue->closed, false, memory_order_seq_cst);
     Py_XSETREF(self->queue, queue);
     Py_RETURN_NONE;
 }

@@ -241,8 +241,10 @@ queue_fail_worker(WorkQueueObject *self, PyObject *reason)
 {
     atomic_fetch_sub_explicit(&self->starting, 1, memory_order_seq_cst);
     atomic_fetch_sub_explicit(&self->workers, 1, memory_order_seq_cst);
+    /* once: who has found the pool broken reads the reason without the lock */
     TDL_CRITICAL_BEGIN(self);
-    Py_XSETREF(self->broken, Py_NewRef(reason));
+    if (self->broken == NULL)
+        self->broken = Py_NewRef(reason);
     TDL_CRITICAL_END();
     tdl_pool_abandon_all(self, reason);
     Py_RETURN_NONE;

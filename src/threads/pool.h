@@ -42,7 +42,7 @@ struct WorkQueueObject {
     struct tdl_source source;
     struct tdl_runq runq;
     PyObject *weakrefs;
-    PyObject *broken;           /* NULL or the reason; the object's lock */
+    PyObject *broken;           /* NULL or the reason; set once, under the lock */
     int64_t idle_timeout;       /* ns, TDL_NEVER: workers stay; fixed after init */
     bool inline_waits;          /* fixed after init */
     bool copy_context;          /* submit() copies the caller's; fixed after init */
