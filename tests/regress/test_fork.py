@@ -56,3 +56,27 @@ def test_waiting_for_a_job_of_the_parent(wait):
         gate.set()
     """
     assert run_script(program).split() == ["True", "0"]
+
+
+def test_native_side_is_the_first_to_know():
+    program = """
+        import asyncio, os, warnings, weakref
+        import treadle
+        from treadle import _to_thread
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool = treadle.ThreadPoolExecutor(1)
+        def collected():
+            try:
+                pool.submit(int)
+            except treadle.BrokenThreadPool:
+                print("refuses", flush=True)
+        asyncio.run(treadle.to_thread(int))
+        # to_thread()'s own pool is dropped by another handler that runs after a fork
+        weakref.finalize(_to_thread._pool, collected).atexit = False
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        print("end")
+    """
+    assert run_script(program).split() == ["refuses", "end"]
