@@ -47,6 +47,8 @@ def address_of(function: Any) -> int:
     ``treadle.native_function``. Anything else is a TypeError.
     """
     if isinstance(function, int) and not isinstance(function, bool):
+        if function < 0:
+            raise ValueError(f"a function's address is not negative: {function}")
         return function
     for look in (_from_ctypes, _from_cffi, _from_capsule):
         address = look(function)

@@ -5,7 +5,6 @@ import math
 import os
 import sys
 import threading
-import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -19,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from . import _native, _progress
 from ._function_pointer import address_of
 from ._native import Future
+from ._submitting_map import submitting_map
 
 _BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
 # 3.14 and later let a subclass say how a worker is prepared and runs a task
@@ -209,6 +209,8 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         if idle_timeout is not None and not idle_timeout >= 0:
             raise ValueError("idle_timeout must be None or a number of seconds >= 0")
         self._prepare_workers(initializer, initargs, ctxkwargs)
+        # only a worker of the pool can run a task through its context
+        inline_waits = inline_waits and type(self).submit is not ThreadPoolExecutor._submit_task
         self._setup(math.ceil(max_workers), idle_timeout, inline_waits, context)
         self._daemon = daemon
         self._process = os.getpid()
@@ -242,11 +244,15 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         self._create_worker_context, self._resolve_work_item_task = prepare(
             initializer, initargs, **ctxkwargs
         )
-        if prepare.__func__ is not _StandardExecutor.prepare_context.__func__:  # type: ignore
-            # a subclass runs tasks its own way: through its workers' contexts
-            self.submit = types.MethodType(  # type: ignore[method-assign]
-                ThreadPoolExecutor._submit_task, self
-            )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = getattr(cls, "prepare_context", None)
+        standard = getattr(_StandardExecutor, "prepare_context", None)
+        if own is not None and own.__func__ is not standard.__func__:  # type: ignore[union-attr]
+            # it runs tasks its own way: through its workers' contexts
+            if cls.submit is ThreadPoolExecutor.submit:
+                setattr(cls, "submit", ThreadPoolExecutor._submit_task)
 
     def _submit_task(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         task = self._resolve_work_item_task(fn, args, kwargs)
@@ -292,12 +298,9 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         buffersize: int | None,
         unordered: bool,
     ) -> Iterator[_T]:
-        if not unordered and self._submit_is_overridden():
+        if self._submit_is_overridden():
             # a subclass that does something in submit() means it for map() too
-            extra = {} if buffersize is None else {"buffersize": buffersize}
-            return Executor.map(
-                self, fn, *iterables, timeout=timeout, chunksize=chunksize, **extra
-            )
+            return submitting_map(self, fn, iterables, timeout, buffersize, unordered)
         return self._map(fn, iterables, timeout, chunksize, buffersize, unordered, None, None)
 
     def _submit_is_overridden(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import os
+import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -15,16 +16,24 @@ T = TypeVar("T")
 _pool: ThreadPoolExecutor | None = None
 
 
+_pool_lock = threading.Lock()
+
+
 def _default_pool() -> ThreadPoolExecutor:
     global _pool
-    if _pool is None or _pool._shutdown:
-        _pool = ThreadPoolExecutor(thread_name_prefix="treadle")
-    return _pool
+    pool = _pool
+    if pool is None or pool._shutdown:
+        with _pool_lock:
+            if _pool is None or _pool._shutdown:
+                _pool = ThreadPoolExecutor(thread_name_prefix="treadle")
+            pool = _pool
+    return pool
 
 
 def _forget_pool() -> None:
-    global _pool
+    global _pool, _pool_lock
     _pool = None
+    _pool_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,6 +1,7 @@
 #include "threads/call.h"
 
 #include "py/errors.h"
+#include "threads/help.h"
 #include "threads/pool.h"
 
 struct call_job {
@@ -189,17 +190,23 @@ job_of(FutureObject *future)
     return job;
 }
 
+static WorkQueueObject *
+queue_of(struct tdl_source *source)
+{
+    return (WorkQueueObject *)((char *)source - offsetof(WorkQueueObject, source));
+}
+
 bool
 tdl_call_may_help(struct tdl_source *source)
 {
-    return tdl_pool_may_help(
-        (WorkQueueObject *)((char *)source - offsetof(WorkQueueObject, source)));
+    return tdl_pool_may_help(queue_of(source));
 }
 
 int
 tdl_call_help(struct tdl_source *source, FutureObject *future)
 {
-    if (!tdl_call_may_help(source))
+    WorkQueueObject *queue = queue_of(source);
+    if (!tdl_pool_may_help(queue))
         return 0;
     struct tdl_future_job *job = job_of(future);
     if (job == NULL)
@@ -208,11 +215,14 @@ tdl_call_help(struct tdl_source *source, FutureObject *future)
         tdl_job_unref(&job->base);
         return -1;
     }
-    struct tdl_fire fire;
-    tdl_fire_init(&fire);
-    job->base.ops->run(&job->base, &fire);
-    tdl_fire_all(&fire);
+    struct tdl_help help;
+    int r = tdl_help_begin(&help, queue);
+    if (r == 0) {
+        bool ran = job->base.ops->run(&job->base, &help.fire);
+        tdl_help_end(&help, ran, job->base.submitted);
+        r = tdl_future_is_done(tdl_future_state(future));
+    }
     Py_LeaveRecursiveCall();
     tdl_job_unref(&job->base);
-    return tdl_future_is_done(tdl_future_state(future));
+    return r;
 }

@@ -2,6 +2,7 @@
 #include "py/errors.h"
 #include "py/timeout.h"
 #include "threads/executor.h"
+#include "threads/help.h"
 #include "threads/map.h"
 
 /* Taking the input, after so many items map() looks for signals, and after so long
@@ -131,16 +132,18 @@ finish(MapIteratorObject *self)
     }
 }
 
-/* A worker of the pool runs items itself instead of waiting for them. */
-static bool
-help(MapIteratorObject *self)
+/* A worker of the pool runs items itself instead of waiting for them.
+ * Returns 1 if it ran one, 0 if not, -1 with an exception set. */
+static int
+help_once(MapIteratorObject *self)
 {
+    struct tdl_help help;
     if (!tdl_pool_may_help(self->queue))
-        return false;
-    struct tdl_fire fire;
-    tdl_fire_init(&fire);
-    bool ran = tdl_map_batch_run_one(self->batch, &fire);
-    tdl_fire_all(&fire);
+        return 0;
+    if (tdl_help_begin(&help, self->queue) < 0)
+        return -1;
+    bool ran = tdl_map_batch_run_one(self->batch, &help.fire);
+    tdl_help_end(&help, ran, self->batch->job.submitted);
     return ran;
 }
 
@@ -167,7 +170,9 @@ next_result(MapIteratorObject *self, PyObject **value, bool *raised)
         int r = tdl_map_batch_take(self->batch, NULL, value, raised);
         if (r != 0)
             return r > 0 ? 1 : 0;
-        if (help(self))
+        if ((r = help_once(self)) < 0)
+            return -1;
+        if (r > 0)
             continue;
         if (!tdl_pool_is_ours(self->queue))
             return tdl_pool_check_open(self->queue);

@@ -22,6 +22,7 @@ typedef struct WorkQueueObject WorkQueueObject;
 /* A worker thread's own part, on its stack while it runs jobs. */
 struct tdl_worker {
     WorkQueueObject *queue;
+    PyObject *context;            /* a copy of what its jobs find; NULL if there is none */
     struct tdl_parker parker;
     struct tdl_worker *next_idle; /* idle_lock */
     bool listed;                  /* on the list of sleepers; idle_lock */

@@ -404,9 +404,13 @@ tdl_worker_run(WorkQueueObject *self, PyObject *Py_UNUSED(ignored))
     if (!tdl_pool_is_ours(self))
         Py_RETURN_FALSE;
     worker_init(&worker, self);
+    worker.context = PyContext_CopyCurrent();
+    if (worker.context == NULL)
+        PyErr_Clear(); /* no memory: a nested job runs in an empty one */
     tdl_worker_set_current(&worker);
     work(&worker);
     tdl_worker_set_current(NULL);
+    Py_CLEAR(worker.context);
     if (tdl_pool_is_ours(self))
         worker_fini(&worker);
     tdl_fire_all(&worker.fire);
