@@ -20,11 +20,26 @@ tdl_loop_check_closed(LoopObject *self)
 int
 tdl_loop_push_ready(LoopObject *self, PyObject *handle)
 {
-    int r = tdl_ring_push(&self->ready, handle);
-    if (r < 0)
-        return tdl_raise_errno(r);
+    int r;
     Py_INCREF(handle);
+    TDL_CRITICAL_BEGIN(self);
+    r = tdl_ring_push(&self->ready, handle);
+    TDL_CRITICAL_END();
+    if (r < 0) {
+        Py_DECREF(handle);
+        return tdl_raise_errno(r);
+    }
     return 0;
+}
+
+PyObject *
+tdl_loop_pop_ready(LoopObject *self)
+{
+    PyObject *handle;
+    TDL_CRITICAL_BEGIN(self);
+    handle = tdl_ring_pop(&self->ready);
+    TDL_CRITICAL_END();
+    return handle;
 }
 
 void
@@ -100,7 +115,7 @@ static void
 clear_ready(LoopObject *self)
 {
     PyObject *handle;
-    while ((handle = tdl_ring_pop(&self->ready)) != NULL)
+    while ((handle = tdl_loop_pop_ready(self)) != NULL)
         Py_DECREF(handle);
 }
 
@@ -166,7 +181,7 @@ ready_append(LoopObject *self, PyObject *handle)
 static PyObject *
 ready_popleft(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *handle = tdl_ring_pop(&self->ready);
+    PyObject *handle = tdl_loop_pop_ready(self);
     if (handle == NULL)
         PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
     return handle;

@@ -1,7 +1,9 @@
 /* LoopBase: the native side of treadle.EventLoop.
  *
  * The loop's thread owns everything but the inbox and the wakeup, which are for
- * other threads, and `stopping`.  What is not native is inherited from
+ * other threads, and `stopping`.  Programs that schedule from another thread all
+ * the same are wrong, but must not corrupt memory: the ready queue and the heap
+ * change under the object's critical section.  What is not native is inherited from
  * asyncio.SelectorEventLoop. */
 #ifndef TDL_LOOP_LOOP_H
 #define TDL_LOOP_LOOP_H
@@ -45,6 +47,9 @@ int tdl_loop_now(LoopObject *loop, int64_t *now);
 /* Queue `handle` to be run in the next turn.  Takes no reference of the caller's.
  * Returns 0 or -1 with MemoryError set. */
 int tdl_loop_push_ready(LoopObject *loop, PyObject *handle);
+
+/* Take the handle that is to run next: a strong reference, or NULL if there is none. */
+PyObject *tdl_loop_pop_ready(LoopObject *loop);
 
 /* Queue what other threads have posted, and leave `mark` in the inbox.
  * Returns 0 or -1 with MemoryError set. */

@@ -35,14 +35,19 @@ poll_timeout(LoopObject *self, int64_t *timeout)
     *timeout = 0;
     if (tdl_ring_count(&self->ready) > 0 || self->stopping)
         return 0;
-    struct tdl_timer *first = tdl_heap_first(&self->timers);
+    struct tdl_timer *first;
+    int64_t deadline = 0, now;
+    TDL_CRITICAL_BEGIN(self);
+    first = tdl_heap_first(&self->timers);
+    if (first != NULL)
+        deadline = first->deadline;
+    TDL_CRITICAL_END();
     if (tdl_ring_count(&self->ready) > 0)
         return 0; /* releasing a cancelled timer ran somebody's code */
     if (first == NULL) {
         *timeout = -1;
         return 0;
     }
-    int64_t deadline = first->deadline, now;
     if (tdl_loop_now(self, &now) < 0)
         return -1;
     if (deadline > now)
@@ -92,6 +97,16 @@ poll_once(LoopObject *self)
     return tdl_loop_take_posted(self, TDL_INBOX_AWAKE);
 }
 
+static struct tdl_timer *
+pop_due(LoopObject *self, int64_t now)
+{
+    struct tdl_timer *timer;
+    TDL_CRITICAL_BEGIN(self);
+    timer = tdl_heap_pop(&self->timers, now);
+    TDL_CRITICAL_END();
+    return timer;
+}
+
 static int
 collect_due(LoopObject *self)
 {
@@ -102,7 +117,7 @@ collect_due(LoopObject *self)
         return -1;
     struct tdl_timer *timer;
     int r = 0;
-    while (r == 0 && (timer = tdl_heap_pop(&self->timers, now)) != NULL) {
+    while (r == 0 && (timer = pop_due(self, now)) != NULL) {
         PyObject *handle = tdl_handle_of_timer(self->st, timer);
         r = tdl_loop_push_ready(self, handle);
         Py_DECREF(handle);
@@ -125,7 +140,7 @@ run_ready(LoopObject *self)
     size_t todo = tdl_ring_count(&self->ready);
     int r = 0;
     while (r == 0 && todo-- > 0) {
-        PyObject *handle = tdl_ring_pop(&self->ready);
+        PyObject *handle = tdl_loop_pop_ready(self);
         if (handle == NULL)
             break; /* somebody emptied the queue, or ran the loop from inside */
         if (self->debug || !tdl_handle_check(self->st, handle))

@@ -118,7 +118,10 @@ schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when,
     if (handle == NULL)
         return NULL;
     Py_INCREF(handle); /* the heap's */
-    int r = tdl_heap_push(&self->timers, &tdl_handle_part(self->st, handle)->timer, deadline);
+    int r;
+    TDL_CRITICAL_BEGIN(self);
+    r = tdl_heap_push(&self->timers, &tdl_handle_part(self->st, handle)->timer, deadline);
+    TDL_CRITICAL_END();
     if (r < 0) {
         Py_DECREF(handle);
         Py_CLEAR(handle);
@@ -175,9 +178,9 @@ timer_handle_cancelled(LoopObject *self, PyObject *handle)
 {
     if (!tdl_handle_check(self->st, handle))
         Py_RETURN_NONE;
-    /* another thread leaves it to the loop to find it cancelled */
-    if (!TDL_FREE_THREADED || self->thread == 0 || self->thread == PyThread_get_thread_ident())
-        tdl_heap_cancel(&self->timers, &tdl_handle_part(self->st, handle)->timer);
+    TDL_CRITICAL_BEGIN(self);
+    tdl_heap_cancel(&self->timers, &tdl_handle_part(self->st, handle)->timer);
+    TDL_CRITICAL_END();
     Py_RETURN_NONE;
 }
 
