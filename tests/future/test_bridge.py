@@ -377,7 +377,8 @@ def test_closed_loops_are_not_kept_alive_by_results_under_way(impl, make_pool):
         return await asyncio.get_running_loop().run_in_executor(pool, int)
 
     assert run(main()) == 0
-    assert eventually(lambda: gc.collect() >= 0 and not any(loop() for loop in loops))
+    # At most the one that the pool served last may be kept until there is another.
+    assert eventually(lambda: gc.collect() >= 0 and sum(loop() is not None for loop in loops) <= 1)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
