@@ -13,8 +13,8 @@ static int
 module_exec(PyObject *module)
 {
     static int (*const parts[])(PyObject *) = {
-        tdl_condition_exec,    tdl_future_exec,       tdl_wait_proxy_exec, tdl_wait_exec,
-        tdl_as_completed_exec, tdl_bridge_exec,       tdl_threads_exec,      tdl_loop_exec,
+        tdl_condition_exec,    tdl_future_exec, tdl_wait_proxy_exec, tdl_wait_exec,
+        tdl_as_completed_exec, tdl_bridge_exec, tdl_threads_exec,    tdl_loop_exec,
     };
     if (tdl_state_init(tdl_state_of(module)) < 0)
         return -1;
@@ -45,9 +45,7 @@ module_free(void *module)
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
-    TDL_GIL_SLOT
-    TDL_INTERPRETERS_SLOT
-    {0, NULL},
+    TDL_GIL_SLOT TDL_INTERPRETERS_SLOT{0, NULL},
 };
 
 struct PyModuleDef tdl_module_def = {

@@ -10,7 +10,8 @@
 
 static const treadle_api *treadle;
 
-struct throw {
+struct throw
+{
     uint64_t samples, seed;
 };
 
@@ -110,11 +111,8 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "montecarlo",
-    .m_doc = "Monte Carlo on a treadle pool.",
-    .m_methods = methods,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT, .m_name = "montecarlo", .m_doc = "Monte Carlo on a treadle pool.",
+    .m_methods = methods,  .m_slots = slots,
 };
 
 PyMODINIT_FUNC

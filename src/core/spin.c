@@ -22,8 +22,9 @@ cpu_count(void)
     int n = atomic_load_explicit(&known, memory_order_relaxed);
     if (n == 0) {
         cpu_set_t set;
-        n = sched_getaffinity(getpid(), sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                         : (int)sysconf(_SC_NPROCESSORS_ONLN);
+        n = sched_getaffinity(getpid(), sizeof set, &set) == 0
+                ? CPU_COUNT(&set)
+                : (int)sysconf(_SC_NPROCESSORS_ONLN);
         atomic_store_explicit(&known, n, memory_order_relaxed);
     }
     return n;

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 struct tdl_spin {
-    int64_t budget; /* ns that the next spin may last; 0: sleep at once */
+    int64_t budget;  /* ns that the next spin may last; 0: sleep at once */
     uint32_t misses; /* spins in a row that ended without the change */
 };
 

@@ -262,8 +262,8 @@ tie(struct tdl_state *st, PyObject *loop, PyObject *destination, PyObject *sourc
     LinkObject *link = link_new(st, loop, destination, source);
     if (link == NULL)
         return -1;
-    PyObject *r = PyObject_CallMethodOneArg(destination, st->names.add_done_callback,
-                                            (PyObject *)link);
+    PyObject *r =
+        PyObject_CallMethodOneArg(destination, st->names.add_done_callback, (PyObject *)link);
     int ok = r == NULL ? -1 : tdl_callbacks_add((FutureObject *)source, (PyObject *)link);
     Py_XDECREF(r);
     Py_DECREF(link);
@@ -282,9 +282,10 @@ wrap_future(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject 
         return PyErr_Format(PyExc_TypeError, "a treadle.Future is required, not '%.200s'",
                             Py_TYPE(values[0])->tp_name);
     if (!PyType_SUPPORTS_WEAKREFS(Py_TYPE(values[1])))
-        return PyErr_Format(PyExc_TypeError, "cannot wrap a future for a '%.200s': such loops "
-                                             "have no weak references; use "
-                                             "asyncio.wrap_future() instead",
+        return PyErr_Format(PyExc_TypeError,
+                            "cannot wrap a future for a '%.200s': such loops "
+                            "have no weak references; use "
+                            "asyncio.wrap_future() instead",
                             Py_TYPE(values[1])->tp_name);
     if (!bridge_ready(st)) {
         PyErr_SetString(PyExc_RuntimeError, "this asyncio is not one that treadle knows; use "

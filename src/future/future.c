@@ -57,8 +57,8 @@ future_init(FutureObject *self, PyObject *args, PyObject *kwds)
         reset(self);
         return 0;
     }
-    PyErr_Format(PyExc_TypeError, "Future.__init__() takes 1 positional argument but %zd were given",
-                 given + 1);
+    PyErr_Format(PyExc_TypeError,
+                 "Future.__init__() takes 1 positional argument but %zd were given", given + 1);
     return -1;
 }
 
@@ -174,9 +174,10 @@ tdl_future_exec(PyObject *module)
     struct tdl_objects *o = &tdl_state_of(module)->objects;
     if (tdl_state_add_type(module, &future_spec, &o->FutureBase) < 0)
         return -1;
-    return tdl_state_add_class(module, "Future", o->FutureBase, o->cf_future,
-                               "The result of a call that runs elsewhere.\n\n"
-                               "A concurrent.futures.Future whose state is one word; its lock,\n"
-                               "condition and lists are made when somebody looks at them.",
-                               &o->Future);
+    return tdl_state_add_class(
+        module, "Future", o->FutureBase, o->cf_future,
+        "The result of a call that runs elsewhere.\n\n"
+        "A concurrent.futures.Future whose state is one word; its lock,\n"
+        "condition and lists are made when somebody looks at them.",
+        &o->Future);
 }

@@ -99,8 +99,7 @@ sweep(struct tdl_state *st)
     int r = 0;
     for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(items); i++) {
         PyObject *item = PyList_GET_ITEM(items, i);
-        PyObject *loop =
-            tdl_weakref_get(((InboxObject *)PyTuple_GET_ITEM(item, 1))->loop_ref);
+        PyObject *loop = tdl_weakref_get(((InboxObject *)PyTuple_GET_ITEM(item, 1))->loop_ref);
         int closed = loop == NULL ? 1 : is_closed(st, loop);
         if (closed < 0)
             PyErr_Clear(); /* an odd loop; it is not the one that was asked for */

@@ -100,7 +100,8 @@ future_add_done_callback(FutureObject *self, PyObject *const *args, Py_ssize_t n
 {
     static const char *const names[] = {"fn"};
     PyObject *fn;
-    if (tdl_args_parse("Future.add_done_callback", args, nargs, kwnames, names, 1, 1, &fn) < 0 ||
+    if (tdl_args_parse("Future.add_done_callback", args, nargs, kwnames, names, 1, 1, &fn) <
+            0 ||
         tdl_callbacks_add(self, fn) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -131,7 +132,8 @@ future_set_exception(FutureObject *self, PyObject *const *args, Py_ssize_t nargs
 {
     static const char *const names[] = {"exception"};
     PyObject *exception;
-    if (tdl_args_parse("Future.set_exception", args, nargs, kwnames, names, 1, 1, &exception) < 0)
+    if (tdl_args_parse("Future.set_exception", args, nargs, kwnames, names, 1, 1, &exception) <
+        0)
         return NULL;
     /* set_exception(None) completes with the result None, as the standard class does */
     int none = exception == Py_None;

@@ -162,8 +162,8 @@ tdl_future_start(FutureObject *self)
         TDL_CRITICAL_BEGIN(self);
         stable = self->condition == change.condition;
         if (stable) {
-            change.before = leave_pending(self, TDL_RUNNING) ? TDL_PENDING
-                                                             : tdl_future_state(self);
+            change.before =
+                leave_pending(self, TDL_RUNNING) ? TDL_PENDING : tdl_future_state(self);
             if (change.before == TDL_CANCELLED) {
                 set_state(self, TDL_CANCELLED_AND_NOTIFIED);
                 change.waiters = Py_XNewRef(self->waiters);
@@ -180,10 +180,9 @@ tdl_future_start(FutureObject *self)
         return 1;
     if (change.before == TDL_CANCELLED)
         return 0;
-    PyObject *r = PyObject_CallMethod(self->st->objects.logger, "critical", "sNO",
-                                      "Future %s in unexpected state: %s",
-                                      PyLong_FromVoidPtr(self),
-                                      self->st->objects.state_names[change.before]);
+    PyObject *r = PyObject_CallMethod(
+        self->st->objects.logger, "critical", "sNO", "Future %s in unexpected state: %s",
+        PyLong_FromVoidPtr(self), self->st->objects.state_names[change.before]);
     Py_XDECREF(r);
     if (r != NULL)
         PyErr_SetString(PyExc_RuntimeError, "Future in unexpected state");
@@ -223,9 +222,8 @@ tdl_future_finish(FutureObject *self, PyObject *result, PyObject *exception,
             change.callbacks = self->callbacks != NULL;
             change.waiters = Py_XNewRef(self->waiters);
             if (self->nodes != NULL)
-                note_nodes(self,
-                           exception != NULL ? TDL_OUTCOME_EXCEPTION : TDL_OUTCOME_RESULT, 0,
-                           change.fire);
+                note_nodes(self, exception != NULL ? TDL_OUTCOME_EXCEPTION : TDL_OUTCOME_RESULT,
+                           0, change.fire);
         }
         TDL_CRITICAL_END();
         if (!stable && retry_condition(self, &change) < 0)

@@ -79,7 +79,8 @@ tdl_std_future_complete(struct tdl_state *st, PyObject *future, int *raised)
     PyObject *state = PyObject_GetAttr(future, st->names._state);
     if (state == NULL)
         return -1;
-    int finished = PyObject_RichCompareBool(state, st->objects.state_names[TDL_FINISHED], Py_EQ);
+    int finished =
+        PyObject_RichCompareBool(state, st->objects.state_names[TDL_FINISHED], Py_EQ);
     int complete = finished;
     if (finished == 0)
         complete = PyObject_RichCompareBool(
@@ -202,6 +203,5 @@ tdl_wait_proxy_noted(PyObject *proxy)
 int
 tdl_wait_proxy_exec(PyObject *module)
 {
-    return tdl_state_add_type(module, &proxy_spec,
-                              &tdl_state_of(module)->objects.WaitProxy);
+    return tdl_state_add_type(module, &proxy_spec, &tdl_state_of(module)->objects.WaitProxy);
 }

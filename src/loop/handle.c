@@ -118,10 +118,12 @@ end_call(struct call *call)
 static int
 report(struct tdl_state *st, PyObject *op)
 {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+    if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
+        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
         return -1;
     PyObject *exc = tdl_err_take();
-    PyObject *r = PyObject_CallFunctionObjArgs(st->objects.report_callback_error, op, exc, NULL);
+    PyObject *r =
+        PyObject_CallFunctionObjArgs(st->objects.report_callback_error, op, exc, NULL);
     Py_DECREF(exc);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
@@ -223,7 +225,8 @@ cancel_unlocked(struct tdl_state *st, PyObject *op)
     atomic_store_explicit(&h->cancelled, true, memory_order_release);
     int r = 0;
     if (h->when != NULL) {
-        PyObject *told = PyObject_CallMethodOneArg(h->loop, st->names._timer_handle_cancelled, op);
+        PyObject *told =
+            PyObject_CallMethodOneArg(h->loop, st->names._timer_handle_cancelled, op);
         Py_XDECREF(told);
         r = told == NULL ? -1 : 0;
     }
@@ -273,8 +276,8 @@ handle_cancelled(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     struct tdl_state *st = state_of(op);
     struct tdl_handle *h = tdl_handle_part(st, op);
-    if (h->lock != NULL && (call_lock(h->lock, st->names.acquire) < 0 ||
-                            release_lock(st, h->lock, 0) < 0))
+    if (h->lock != NULL &&
+        (call_lock(h->lock, st->names.acquire) < 0 || release_lock(st, h->lock, 0) < 0))
         return NULL;
     return PyBool_FromLong(h->cancelled);
 }
@@ -347,7 +350,7 @@ set_traceback(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-#define FIELD(name, field)                                                                 \
+#define FIELD(name, field) \
     {name, get_field, NULL, NULL, (void *)offsetof(struct tdl_handle, field)}
 
 static PyGetSetDef handle_getset[] = {
@@ -443,11 +446,11 @@ handle_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-#define HANDLE_SLOTS(methods, getset)                                                      \
-    {                                                                                      \
-        {Py_tp_methods, methods}, {Py_tp_getset, getset},                                  \
-            {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear},                \
-            {Py_tp_dealloc, handle_dealloc}, {0, NULL},                                    \
+#define HANDLE_SLOTS(methods, getset)                                   \
+    {                                                                   \
+        {Py_tp_methods, methods},          {Py_tp_getset, getset},      \
+        {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear}, \
+        {Py_tp_dealloc, handle_dealloc},   {0, NULL},                   \
     }
 
 static PyType_Slot handle_slots[] = HANDLE_SLOTS(handle_methods, handle_getset);

@@ -25,11 +25,11 @@ struct tdl_handle {
     PyObject *callback;     /* NULL once cancelled; critical section */
     PyObject *args;         /* tuple, or NULL: they are in argv; critical section */
     PyObject *argv[1 + TDL_HANDLE_INLINE]; /* [0] is vectorcall's; critical section */
-    PyObject *traceback;    /* where it was made, in debug mode; or NULL */
-    PyObject *repr;         /* what it was before cancel(), in debug mode; or NULL */
-    PyObject *when;         /* of a TimerHandle: loop time in seconds, as given */
-    PyObject *lock;         /* of a ThreadSafeHandle: held while it runs; or NULL */
-    uint8_t nargs;          /* entries of argv */
+    PyObject *traceback;                   /* where it was made, in debug mode; or NULL */
+    PyObject *repr; /* what it was before cancel(), in debug mode; or NULL */
+    PyObject *when; /* of a TimerHandle: loop time in seconds, as given */
+    PyObject *lock; /* of a ThreadSafeHandle: held while it runs; or NULL */
+    uint8_t nargs;  /* entries of argv */
     _Atomic bool cancelled;
 };
 

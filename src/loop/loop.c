@@ -401,14 +401,10 @@ loop_dealloc(LoopObject *self)
 }
 
 static PyType_Slot loop_slots[] = {
-    {Py_tp_new, loop_tp_new},
-    {Py_tp_setattro, loop_setattro},
-    {Py_tp_methods, loop_methods},
-    {Py_tp_getset, loop_getset},
-    {Py_tp_traverse, loop_traverse},
-    {Py_tp_clear, loop_clear},
-    {Py_tp_dealloc, loop_dealloc},
-    {0, NULL},
+    {Py_tp_new, loop_tp_new},        {Py_tp_setattro, loop_setattro},
+    {Py_tp_methods, loop_methods},   {Py_tp_getset, loop_getset},
+    {Py_tp_traverse, loop_traverse}, {Py_tp_clear, loop_clear},
+    {Py_tp_dealloc, loop_dealloc},   {0, NULL},
 };
 
 static PyType_Spec loop_spec = {

@@ -24,17 +24,17 @@ struct tdl_watch {
 typedef struct {
     PyObject_HEAD
     struct tdl_state *st;
-    struct tdl_ring ready;     /* handles, strong */
-    struct tdl_heap timers;    /* handles' timers, strong */
-    struct tdl_inbox inbox;    /* handles' items, strong; any thread posts */
-    struct tdl_wakeup wakeup;  /* any thread signals */
+    struct tdl_ring ready;    /* handles, strong */
+    struct tdl_heap timers;   /* handles' timers, strong */
+    struct tdl_inbox inbox;   /* handles' items, strong; any thread posts */
+    struct tdl_wakeup wakeup; /* any thread signals */
     struct tdl_poller poller;
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
-    unsigned unpolled;         /* turns since the poller was last asked */
-    unsigned long thread;      /* ident of the thread that runs it, 0: none */
-    bool open;                 /* _open() was called, _close_native() was not */
-    bool custom_time;          /* somebody has replaced time() */
+    unsigned unpolled;    /* turns since the poller was last asked */
+    unsigned long thread; /* ident of the thread that runs it, 0: none */
+    bool open;            /* _open() was called, _close_native() was not */
+    bool custom_time;     /* somebody has replaced time() */
     bool debug;
     _Atomic bool closed;
     _Atomic bool stopping;

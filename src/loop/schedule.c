@@ -8,16 +8,16 @@
 #include "py/errors.h"
 
 int
-tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-              Py_ssize_t skip, struct tdl_request *request)
+tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *kwnames, Py_ssize_t skip, struct tdl_request *request)
 {
     request->context = NULL;
     if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, 0);
         if (PyTuple_GET_SIZE(kwnames) > 1 ||
             PyUnicode_CompareWithASCIIString(name, "context") != 0) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
-                         name);
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'",
+                         method, name);
             return -1;
         }
         if (args[nargs] != Py_None)
@@ -36,15 +36,16 @@ tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nar
 
 /* The checks of debug mode, as asyncio makes them. */
 static int
-check_debug(LoopObject *self, const struct tdl_request *request, const char *method, bool thread)
+check_debug(LoopObject *self, const struct tdl_request *request, const char *method,
+            bool thread)
 {
     PyObject *loop = (PyObject *)self;
     PyObject *r = Py_NewRef(Py_None);
     if (thread)
         Py_SETREF(r, PyObject_CallMethod(loop, "_check_thread", NULL));
     if (r != NULL)
-        Py_SETREF(r, PyObject_CallMethod(loop, "_check_callback", "Os", request->callback,
-                                         method));
+        Py_SETREF(
+            r, PyObject_CallMethod(loop, "_check_callback", "Os", request->callback, method));
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -112,7 +113,8 @@ deadline_of(PyObject *when, int64_t *deadline)
 }
 
 static PyObject *
-schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when, int64_t deadline)
+schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when,
+            int64_t deadline)
 {
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_TIMER, request, when);
     if (handle == NULL)

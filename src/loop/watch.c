@@ -33,7 +33,8 @@ make_room(LoopObject *self, int fd)
 static unsigned
 mask_of(const struct tdl_watch *watch)
 {
-    return (watch->reader != NULL ? TDL_POLL_IN : 0) | (watch->writer != NULL ? TDL_POLL_OUT : 0);
+    return (watch->reader != NULL ? TDL_POLL_IN : 0) |
+           (watch->writer != NULL ? TDL_POLL_OUT : 0);
 }
 
 /* Tell the poller what is watched now; before, it was `old`.  The descriptor may

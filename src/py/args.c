@@ -10,8 +10,8 @@ index_of(PyObject *name, const char *const *names, int count)
 }
 
 static int
-parse_keyword(const char *function, PyObject *name, PyObject *value,
-              const char *const *names, int count, PyObject **values)
+parse_keyword(const char *function, PyObject *name, PyObject *value, const char *const *names,
+              int count, PyObject **values)
 {
     int i = index_of(name, names, count);
     if (i < 0) {

@@ -5,8 +5,8 @@
 static int
 init_names(struct tdl_names *names)
 {
-#define INTERN(name)                                                                       \
-    if ((names->name = PyUnicode_InternFromString(#name)) == NULL)                         \
+#define INTERN(name)                                               \
+    if ((names->name = PyUnicode_InternFromString(#name)) == NULL) \
         return -1;
     TDL_NAMES(INTERN)
 #undef INTERN
@@ -41,7 +41,6 @@ init_futures(struct tdl_objects *o)
 {
     const struct import base[] = {
         {"Future", &o->cf_future},
-        {"Executor", &o->cf_executor},
         {"PENDING", &o->state_names[0]},
         {"RUNNING", &o->state_names[1]},
         {"CANCELLED", &o->state_names[2]},
@@ -54,11 +53,9 @@ init_futures(struct tdl_objects *o)
         {NULL, NULL},
     };
     const struct import thread[] = {{"BrokenThreadPool", &o->BrokenThreadPool}, {NULL, NULL}};
-    if (import_from("concurrent.futures._base", base) < 0 ||
-        import_from("concurrent.futures.thread", thread) < 0)
+    if (import_from("concurrent.futures._base", base) < 0)
         return -1;
-    o->cf_thread_module = PyImport_ImportModule("concurrent.futures.thread");
-    return o->cf_thread_module == NULL ? -1 : 0;
+    return import_from("concurrent.futures.thread", thread);
 }
 
 int
@@ -66,16 +63,11 @@ tdl_state_init(struct tdl_state *st)
 {
     struct tdl_objects *o = &st->objects;
     const struct import collections[] = {{"deque", &o->deque}, {NULL, NULL}};
-    PyObject *context_type = NULL;
-    const struct import contextvars[] = {{"Context", &context_type}, {NULL, NULL}};
     if (init_names(&st->names) < 0 || init_futures(o) < 0 ||
-        import_from("collections", collections) < 0 ||
-        import_from("contextvars", contextvars) < 0)
+        import_from("collections", collections) < 0)
         return -1;
-    o->context_run = PyObject_GetAttr(context_type, st->names.run);
-    Py_DECREF(context_type);
     o->exc_info_kwnames = Py_BuildValue("(s)", "exc_info");
-    return o->context_run == NULL || o->exc_info_kwnames == NULL ? -1 : 0;
+    return o->exc_info_kwnames == NULL ? -1 : 0;
 }
 
 int
@@ -109,8 +101,8 @@ int
 tdl_state_add_class(PyObject *module, const char *name, PyTypeObject *native, PyObject *base,
                     const char *doc, PyTypeObject **slot)
 {
-    PyObject *body = Py_BuildValue("{s:(),s:s,s:s}", "__slots__", "__module__", "treadle",
-                                   "__doc__", doc);
+    PyObject *body =
+        Py_BuildValue("{s:(),s:s,s:s}", "__slots__", "__module__", "treadle", "__doc__", doc);
     if (body == NULL)
         return -1;
     *slot = (PyTypeObject *)PyObject_CallFunction((PyObject *)&PyType_Type, "s(OO)O", name,

@@ -13,38 +13,33 @@
 #include "py/compat.h"
 
 /* Names that are looked up or called often, interned once. */
-#define TDL_NAMES(X)                                                                       \
-    X(acquire)                                                                             \
-    X(add_cancelled)                                                                       \
-    X(add_done_callback)                                                                   \
-    X(add_exception)                                                                       \
-    X(add_result)                                                                          \
-    X(append)                                                                              \
-    X(call_exception_handler)                                                              \
-    X(call_soon_threadsafe)                                                                \
-    X(cancel)                                                                              \
-    X(cancelled)                                                                           \
-    X(clear)                                                                               \
-    X(copy)                                                                                \
-    X(create_future)                                                                       \
-    X(critical)                                                                            \
-    X(done)                                                                                \
-    X(exception)                                                                           \
-    X(is_closed)                                                                           \
-    X(notify_all)                                                                          \
-    X(release)                                                                             \
-    X(remove)                                                                              \
-    X(run)                                                                                 \
-    X(set_exception)                                                                       \
-    X(set_result)                                                                          \
-    X(update)                                                                              \
-    X(_call_soon)                                                                          \
-    X(_check_closed)                                                                       \
-    X(_condition)                                                                          \
-    X(_shutdown)                                                                           \
-    X(_spawn_worker)                                                                       \
-    X(_timer_handle_cancelled)                                                             \
-    X(_state)                                                                              \
+#define TDL_NAMES(X)           \
+    X(acquire)                 \
+    X(add_cancelled)           \
+    X(add_done_callback)       \
+    X(add_exception)           \
+    X(add_result)              \
+    X(append)                  \
+    X(call_exception_handler)  \
+    X(call_soon_threadsafe)    \
+    X(cancel)                  \
+    X(cancelled)               \
+    X(create_future)           \
+    X(critical)                \
+    X(done)                    \
+    X(exception)               \
+    X(is_closed)               \
+    X(notify_all)              \
+    X(release)                 \
+    X(remove)                  \
+    X(set_exception)           \
+    X(set_result)              \
+    X(_call_soon)              \
+    X(_check_closed)           \
+    X(_condition)              \
+    X(_spawn_worker)           \
+    X(_timer_handle_cancelled) \
+    X(_state)                  \
     X(_waiters)
 
 enum { TDL_STATE_NAMES = 5 };
@@ -58,10 +53,8 @@ struct tdl_names {
 /* Only object pointers in here: the state's traverse and clear walk it as an array. */
 struct tdl_objects {
     /* concurrent.futures */
-    PyObject *cf_future;                       /* Future */
-    PyObject *cf_executor;                     /* Executor */
-    PyObject *cf_thread_module;                /* concurrent.futures.thread */
-    PyObject *state_names[TDL_STATE_NAMES];    /* 'PENDING' ... in tdl_future_state order */
+    PyObject *cf_future;                    /* Future */
+    PyObject *state_names[TDL_STATE_NAMES]; /* 'PENDING' ... in tdl_future_state order */
     PyObject *CancelledError;
     PyObject *InvalidStateError;
     PyObject *BrokenThreadPool;
@@ -69,13 +62,12 @@ struct tdl_objects {
     PyObject *logger;
     PyObject *deque;
     PyObject *exc_info_kwnames; /* ('exc_info',) */
-    PyObject *context_run;      /* contextvars.Context.run, unbound */
     /* asyncio, found on first use; see aio_ready */
-    PyObject *aio_chain_code;   /* code of the callback that _chain_future adds */
-    PyObject *aio_convert;      /* _convert_future_exc */
-    PyObject *aio_running_loop; /* _get_running_loop */
+    PyObject *aio_chain_code;    /* code of the callback that _chain_future adds */
+    PyObject *aio_convert;       /* _convert_future_exc */
+    PyObject *aio_running_loop;  /* _get_running_loop */
     PyObject *aio_selector_loop; /* BaseSelectorEventLoop, or NULL */
-    PyObject *loop_inboxes;     /* {id(loop): LoopInbox} */
+    PyObject *loop_inboxes;      /* {id(loop): LoopInbox} */
     /* our types */
     PyTypeObject *FutureBase;
     PyTypeObject *Future;
@@ -106,9 +98,9 @@ struct tdl_state {
     struct tdl_objects objects;
     struct tdl_lock aio_lock; /* makes the fields below, and objects.aio_*, once */
     _Atomic int aio_ready;    /* 0 not looked yet, 1 usable, -1 not recognised */
-    _Atomic bool exiting; /* interpreter exit has begun: no more jobs; set once */
-    unsigned generation; /* +1 in each forked child; written with the world stopped */
-    size_t handle_offset; /* of the native part in handles; set by _init_loop() */
+    _Atomic bool exiting;     /* interpreter exit has begun: no more jobs; set once */
+    unsigned generation;      /* +1 in each forked child; written with the world stopped */
+    size_t handle_offset;     /* of the native part in handles; set by _init_loop() */
     int aio_cell_destination; /* closure cells of that callback */
     int aio_cell_loop;
 };

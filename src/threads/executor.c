@@ -31,8 +31,7 @@ tdl_executor_spawn(PyObject *executor, WorkQueueObject *queue, int spawn)
 {
     if (spawn <= 0)
         return spawn;
-    PyObject *r =
-        PyObject_CallMethodNoArgs(executor, queue->st->names._spawn_worker);
+    PyObject *r = PyObject_CallMethodNoArgs(executor, queue->st->names._spawn_worker);
     Py_XDECREF(r);
     if (r != NULL)
         return 0;
@@ -126,7 +125,8 @@ pool_submit_with(ThreadPoolObject *self, PyObject *const *args, Py_ssize_t nargs
 {
     int32_t priority;
     if (nargs < 3) {
-        PyErr_SetString(PyExc_TypeError, "submit() missing 1 required positional argument: 'fn'");
+        PyErr_SetString(PyExc_TypeError,
+                        "submit() missing 1 required positional argument: 'fn'");
         return NULL;
     }
     if (parse_priority(args[0], &priority) < 0)
@@ -152,8 +152,7 @@ pool_map(ThreadPoolObject *self, PyObject *const *args, Py_ssize_t nargs)
     options.buffersize = args[4] == Py_None ? 0 : PyLong_AsSsize_t(args[4]);
     int unordered = PyObject_IsTrue(args[5]);
     if (PyErr_Occurred() || unordered < 0 || parse_priority(args[6], &options.priority) < 0 ||
-        tdl_pool_check_open(queue) < 0 ||
-        resolve_context(queue, args[7], &options.context) < 0)
+        tdl_pool_check_open(queue) < 0 || resolve_context(queue, args[7], &options.context) < 0)
         return NULL;
     options.unordered = unordered;
     options.chunksize = chunksize < 1 ? 1 : chunksize > 1 << 20 ? 1 << 20 : (uint32_t)chunksize;
@@ -240,8 +239,8 @@ pool_begin_spawn(ThreadPoolObject *self, PyObject *Py_UNUSED(ignored))
     do {
         if (workers >= atomic_load_explicit(&queue->max_workers, memory_order_relaxed))
             Py_RETURN_FALSE;
-    } while (!atomic_compare_exchange_weak_explicit(&queue->workers, &workers, workers + 1,
-                                                    memory_order_seq_cst, memory_order_seq_cst));
+    } while (!atomic_compare_exchange_weak_explicit(
+        &queue->workers, &workers, workers + 1, memory_order_seq_cst, memory_order_seq_cst));
     atomic_fetch_add_explicit(&queue->starting, 1, memory_order_seq_cst);
     Py_RETURN_TRUE;
 }

@@ -40,12 +40,12 @@ struct tdl_job {
     /* The Python object that the job is part of: its reference count is the
      * job's.  NULL: the job counts for itself.  Fixed after init. */
     PyObject *object;
-    struct tdl_job *next;          /* the shard's lock */
-    uint32_t units;                /* waiting to be taken; the shard's lock */
-    uint32_t grab;                 /* units taken at a time; fixed after init */
-    bool linked;                   /* in the queue; the shard's lock */
-    uint16_t shard;                /* the shard's lock of its first push */
-    int32_t priority;              /* fixed after init */
+    struct tdl_job *next; /* the shard's lock */
+    uint32_t units;       /* waiting to be taken; the shard's lock */
+    uint32_t grab;        /* units taken at a time; fixed after init */
+    bool linked;          /* in the queue; the shard's lock */
+    uint16_t shard;       /* the shard's lock of its first push */
+    int32_t priority;     /* fixed after init */
     _Atomic uint32_t references;
     int64_t submitted; /* clock; fixed after init */
 };

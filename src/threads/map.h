@@ -27,15 +27,15 @@ typedef struct {
     PyObject_HEAD
     struct tdl_job job;
     struct tdl_state *st;
-    PyObject *function;  /* fixed after init */
-    PyObject *context;   /* NULL, or copied for each item; fixed after init */
-    bool star;           /* an argument is a tuple of arguments; fixed after init */
-    bool unordered;      /* fixed after init */
+    PyObject *function;   /* fixed after init */
+    PyObject *context;    /* NULL, or copied for each item; fixed after init */
+    bool star;            /* an argument is a tuple of arguments; fixed after init */
+    bool unordered;       /* fixed after init */
     struct tdl_lock lock; /* protects all below */
     struct tdl_slot *slots, *results;
     uint64_t size; /* of both rings; a power of two, or 0 */
     uint64_t next, tail, yielded;
-    uint64_t done_tail; /* unordered: results so far */
+    uint64_t done_tail;        /* unordered: results so far */
     struct tdl_waiter *waiter; /* of the iterator, while it waits */
 } MapBatchObject;
 
@@ -69,8 +69,8 @@ int tdl_map_iterator_exec(PyObject *module);
 /* An iterator over function(*items) for the items of `iterables` (a tuple),
  * whose first jobs are queued when it returns.  See ThreadPoolBase._map(). */
 struct tdl_map_options {
-    PyObject *timeout;    /* seconds, NULL or None */
-    PyObject *context;    /* or NULL */
+    PyObject *timeout;     /* seconds, NULL or None */
+    PyObject *context;     /* or NULL */
     Py_ssize_t buffersize; /* 0: all items are taken at once */
     uint32_t chunksize;
     int32_t priority;

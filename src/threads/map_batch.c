@@ -30,8 +30,8 @@ grow_locked(MapBatchObject *batch)
         PyMem_RawFree(results);
         return -1;
     }
-    copy_ring(slots, size, batch, batch->slots,
-              batch->unordered ? batch->next : batch->yielded, batch->tail);
+    copy_ring(slots, size, batch, batch->slots, batch->unordered ? batch->next : batch->yielded,
+              batch->tail);
     if (batch->unordered)
         copy_ring(results, size, batch, batch->results, batch->yielded, batch->done_tail);
     PyMem_RawFree(batch->slots);
@@ -215,8 +215,8 @@ tdl_map_batch_take(MapBatchObject *batch, struct tdl_waiter *waiter, PyObject **
     int r = 0;
     tdl_lock_acquire(&batch->lock);
     if (ready_locked(batch)) {
-        struct tdl_slot *slot = slot_at(batch->unordered ? batch->results : batch->slots, batch,
-                                        batch->yielded++);
+        struct tdl_slot *slot =
+            slot_at(batch->unordered ? batch->results : batch->slots, batch, batch->yielded++);
         *value = slot->value;
         *raised = slot->state == TDL_SLOT_RAISED;
         r = 1;

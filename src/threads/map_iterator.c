@@ -16,12 +16,12 @@ typedef struct {
     PyObject_HEAD
     MapBatchObject *batch;
     WorkQueueObject *queue;
-    PyObject *executor;     /* weak reference */
-    PyObject *inputs;       /* tuple of iterators; NULL once they are exhausted */
+    PyObject *executor; /* weak reference */
+    PyObject *inputs;   /* tuple of iterators; NULL once they are exhausted */
     int64_t deadline;
-    Py_ssize_t buffersize;  /* 0: none */
+    Py_ssize_t buffersize; /* 0: none */
     bool started, finished;
-    _Atomic bool busy;      /* a thread is in next() or close() */
+    _Atomic bool busy; /* a thread is in next() or close() */
     struct tdl_waiter waiter;
 } MapIteratorObject;
 
@@ -214,7 +214,8 @@ enter(MapIteratorObject *self)
 {
     if (!atomic_exchange_explicit(&self->busy, true, memory_order_acquire))
         return 0;
-    PyErr_SetString(PyExc_ValueError, "map iterator is already being advanced by another thread");
+    PyErr_SetString(PyExc_ValueError,
+                    "map iterator is already being advanced by another thread");
     return -1;
 }
 
@@ -336,8 +337,8 @@ iterator_alloc(WorkQueueObject *queue, PyObject *executor, Py_ssize_t buffersize
 }
 
 PyObject *
-tdl_map_new(WorkQueueObject *queue, PyObject *executor, PyObject *function,
-            PyObject *iterables, const struct tdl_map_options *options)
+tdl_map_new(WorkQueueObject *queue, PyObject *executor, PyObject *function, PyObject *iterables,
+            const struct tdl_map_options *options)
 {
     MapIteratorObject *self = iterator_alloc(queue, executor, options->buffersize);
     if (self == NULL || tdl_timeout_deadline(options->timeout, &self->deadline) < 0 ||

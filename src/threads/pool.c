@@ -183,10 +183,9 @@ queue_stats(WorkQueueObject *self, PyObject *Py_UNUSED(ignored))
         Py_XDECREF(run);
         return NULL;
     }
-    return Py_BuildValue("{s:I,s:i,s:K,s:i,s:i,s:N,s:N}", "queued",
-                         tdl_runq_count(&self->runq), "running", (int)self->running, "done",
-                         done, "workers", (int)self->workers, "idle", (int)self->idle, "wait",
-                         wait, "run", run);
+    return Py_BuildValue("{s:I,s:i,s:K,s:i,s:i,s:N,s:N}", "queued", tdl_runq_count(&self->runq),
+                         "running", (int)self->running, "done", done, "workers",
+                         (int)self->workers, "idle", (int)self->idle, "wait", wait, "run", run);
 }
 
 /* ---- the object ------------------------------------------------------------------- */
@@ -297,7 +296,6 @@ queue_dealloc(WorkQueueObject *self)
     type->tp_free(self);
     Py_DECREF(type);
 }
-
 
 static PyMethodDef queue_methods[] = {
     {"qsize", (PyCFunction)queue_qsize, METH_NOARGS,

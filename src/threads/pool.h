@@ -22,19 +22,19 @@ typedef struct WorkQueueObject WorkQueueObject;
 /* A worker thread's own part, on its stack while it runs jobs. */
 struct tdl_worker {
     WorkQueueObject *queue;
-    PyObject *context;            /* a copy of what its jobs find; NULL if there is none */
+    PyObject *context; /* a copy of what its jobs find; NULL if there is none */
     struct tdl_parker parker;
-    struct tdl_worker *next_idle; /* idle_lock */
-    bool listed;                  /* on the list of sleepers; idle_lock */
-    bool searching;               /* has the searcher's role; owner */
+    struct tdl_worker *next_idle;    /* idle_lock */
+    bool listed;                     /* on the list of sleepers; idle_lock */
+    bool searching;                  /* has the searcher's role; owner */
     struct tdl_worker *next, **prev; /* all workers; idle_lock */
-    struct tdl_spin spin;         /* owner */
-    struct tdl_fire fire;         /* waiters to wake once the GIL is free; owner */
-    int64_t now;                  /* clock after the last job; owner */
-    int64_t attached;             /* clock when the GIL was taken; owner */
-    struct tdl_job *detached;     /* a job whose detached part has run; owner */
-    int64_t detached_start;       /* clock when that began; owner */
-    struct tdl_stats stats;       /* owner writes, all read */
+    struct tdl_spin spin;            /* owner */
+    struct tdl_fire fire;            /* waiters to wake once the GIL is free; owner */
+    int64_t now;                     /* clock after the last job; owner */
+    int64_t attached;                /* clock when the GIL was taken; owner */
+    struct tdl_job *detached;        /* a job whose detached part has run; owner */
+    int64_t detached_start;          /* clock when that began; owner */
+    struct tdl_stats stats;          /* owner writes, all read */
 };
 
 struct WorkQueueObject {
@@ -54,12 +54,12 @@ struct WorkQueueObject {
     _Atomic int32_t starting;   /* threads that have not looked for work yet */
     _Atomic int32_t workers;    /* threads in all, starting ones included */
     _Atomic int32_t max_workers;
-    _Atomic int32_t running;    /* jobs being run */
+    _Atomic int32_t running; /* jobs being run */
     struct tdl_lock idle_lock;
-    struct tdl_worker *sleepers; /* last in, first out; idle_lock */
-    _Atomic uint32_t nsleepers;  /* written under idle_lock */
-    struct tdl_worker *all;      /* idle_lock */
-    struct tdl_stats past;       /* of workers that have left; idle_lock */
+    struct tdl_worker *sleepers;  /* last in, first out; idle_lock */
+    _Atomic uint32_t nsleepers;   /* written under idle_lock */
+    struct tdl_worker *all;       /* idle_lock */
+    struct tdl_stats past;        /* of workers that have left; idle_lock */
     _Atomic int64_t gil_patience; /* ns to wait for the GIL to be let go; the searcher */
 };
 

@@ -210,10 +210,9 @@ tdl_runq_push(struct tdl_runq *runq, struct tdl_job *job)
         }
     }
     else {
-        uint32_t ticket =
-            runq->nshards == 1
-                ? 0
-                : atomic_fetch_add_explicit(&runq->push_ticket, 1, memory_order_relaxed);
+        uint32_t ticket = runq->nshards == 1 ? 0
+                                             : atomic_fetch_add_explicit(&runq->push_ticket, 1,
+                                                                         memory_order_relaxed);
         job->shard = (uint16_t)(ticket & (runq->nshards - 1));
         struct tdl_runq_shard *shard = &runq->shards[job->shard];
         tdl_lock_acquire(&shard->lock);
@@ -322,7 +321,8 @@ pop_shards(struct tdl_runq *runq, bool detached_only, uint32_t *units)
 bool
 tdl_runq_next_is_detached(struct tdl_runq *runq)
 {
-    if (tdl_runq_count(runq) == 0 || atomic_load_explicit(&runq->high, memory_order_relaxed) > 0)
+    if (tdl_runq_count(runq) == 0 ||
+        atomic_load_explicit(&runq->high, memory_order_relaxed) > 0)
         return false;
     uint32_t first = atomic_load_explicit(&runq->pop_ticket, memory_order_relaxed);
     struct tdl_job *job = NULL;
