@@ -47,11 +47,21 @@ unlink_node(struct tdl_wait_node *node)
     node->prev = NULL;
 }
 
+/* Whether this is a forked child's copy of a future of the parent's pool. Its
+ * nodes are those of threads that do not exist here, mostly on their stacks. */
+static int
+is_orphaned(FutureObject *self)
+{
+    return self->source != NULL && self->source->generation != self->st->generation;
+}
+
 /* Take off the nodes that care for `outcome` and note it with their waiters.
  * `cancelling`: cancel() itself, which only some wait for.  The lock is held. */
 static void
 note_nodes(FutureObject *self, enum tdl_outcome outcome, int cancelling, struct tdl_fire *fire)
 {
+    if (is_orphaned(self))
+        self->nodes = NULL;
     struct tdl_wait_node *node = self->nodes;
     while (node != NULL) {
         struct tdl_wait_node *next = node->next;
@@ -320,7 +330,9 @@ tdl_future_unlink(FutureObject *self, struct tdl_wait_node *node)
     int linked;
     TDL_CRITICAL_BEGIN(self);
     linked = node->prev != NULL;
-    if (linked)
+    if (linked && is_orphaned(self))
+        node->prev = NULL; /* its neighbours are not to be touched */
+    else if (linked)
         unlink_node(node);
     TDL_CRITICAL_END();
     return linked;
@@ -351,8 +363,7 @@ tdl_future_condition(FutureObject *self)
 int
 tdl_future_check_not_orphaned(FutureObject *self)
 {
-    if (self->source == NULL || self->source->generation == self->st->generation ||
-        tdl_future_is_done(tdl_future_state(self)))
+    if (!is_orphaned(self) || tdl_future_is_done(tdl_future_state(self)))
         return 0;
     PyErr_SetString(self->st->objects.BrokenThreadPool,
                     "this future belongs to a pool of the parent process, whose threads do "
