@@ -45,6 +45,8 @@ def failing_malloc(tmp_path_factory):
     compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
     if not sys.platform.startswith("linux") or compiler is None:
         pytest.skip("needs Linux and a C compiler")
+    if "asan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("AddressSanitizer has to come first among the preloaded libraries, and has an allocator of its own")
     library = tmp_path_factory.mktemp("faults") / "failing_malloc.so"
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, FOLDER / "failing_malloc.c"], check=True)
     return library
