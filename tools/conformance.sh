@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tests/conformance/run.py on each interpreter (PYTHONS=).  One that ships
-# without test.test_concurrent_futures borrows it from the oldest that has it.
+# tests/conformance/run.py and run_loop.py on each interpreter (PYTHONS=).  One
+# that ships without test.test_concurrent_futures borrows it from the oldest that
+# has it; one without test.test_asyncio says that it skips run_loop.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,13 +12,17 @@ sys.exit(not (u.find_spec("test") and u.find_spec("test.test_concurrent_futures"
 
 if [ -n "${TREADLE_SUITE_FROM+set}" ]; then  # one interpreter, called by each.sh
     py=$(tools/env.sh)
+    loop=0
+    "$py" tests/conformance/run_loop.py || loop=$?
     if has_suite "$py"; then
-        exec "$py" tests/conformance/run.py
+        "$py" tests/conformance/run.py
+        exit "$loop"
     elif [ -n "$TREADLE_SUITE_FROM" ]; then
-        exec "$py" tests/conformance/run.py --suite-from "$TREADLE_SUITE_FROM"
+        "$py" tests/conformance/run.py --suite-from "$TREADLE_SUITE_FROM"
+        exit "$loop"
     fi
     echo "skipped: this interpreter has no test.test_concurrent_futures and none was found that has"
-    exit 0
+    exit "$loop"
 fi
 
 export TREADLE_SUITE_FROM=

@@ -215,6 +215,7 @@ cancel_unlocked(struct tdl_state *st, PyObject *op)
     struct tdl_handle *h = tdl_handle_part(st, op);
     if (atomic_load_explicit(&h->cancelled, memory_order_relaxed))
         return 0;
+    atomic_store_explicit(&h->cancelled, true, memory_order_release);
     /* in debug mode a cancelled handle still says what it was for */
     if (h->traceback != NULL && h->repr == NULL) {
         PyObject *repr = PyObject_Repr(op);
@@ -222,7 +223,6 @@ cancel_unlocked(struct tdl_state *st, PyObject *op)
             return -1;
         Py_XSETREF(h->repr, repr);
     }
-    atomic_store_explicit(&h->cancelled, true, memory_order_release);
     int r = 0;
     if (h->when != NULL) {
         PyObject *told =
