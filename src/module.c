@@ -6,6 +6,7 @@
 #include "future/wait.h"
 #include "future/wait_proxy.h"
 #include "loop/loop.h"
+#include "py/pause.h"
 #include "py/state.h"
 #include "threads/threads.h"
 
@@ -16,7 +17,8 @@ module_exec(PyObject *module)
         tdl_condition_exec,    tdl_future_exec, tdl_wait_proxy_exec, tdl_wait_exec,
         tdl_as_completed_exec, tdl_bridge_exec, tdl_threads_exec,    tdl_loop_exec,
     };
-    if (tdl_state_init(tdl_state_of(module)) < 0)
+    struct tdl_state *st = tdl_state_of(module);
+    if (tdl_state_init(st) < 0 || tdl_pause_init(st) < 0)
         return -1;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (parts[i](module) < 0)

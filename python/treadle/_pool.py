@@ -39,6 +39,12 @@ def _default_workers() -> int:
     return min(32, (count or 1) + 4)
 
 
+def _as_count(workers: float) -> int:
+    """The standard class takes any number above 0, infinity too."""
+    limit = 2**31 - 1
+    return limit if workers >= limit else math.ceil(workers)
+
+
 class _PlainContext:
     """What prepares a worker where the standard library has no such class."""
 
@@ -211,7 +217,7 @@ class ThreadPoolExecutor(  # type: ignore[misc]
         self._prepare_workers(initializer, initargs, ctxkwargs)
         # only a worker of the pool can run a task through its context
         inline_waits = inline_waits and type(self).submit is not ThreadPoolExecutor._submit_task
-        self._setup(math.ceil(max_workers), idle_timeout, inline_waits, context)
+        self._setup(_as_count(max_workers), idle_timeout, inline_waits, context)
         self._daemon = daemon
         self._process = os.getpid()
         self._threads: set[threading.Thread] = set()

@@ -61,6 +61,7 @@ struct tdl_objects {
     PyObject *DoneAndNotDoneFutures;
     PyObject *logger;
     PyObject *deque;
+    PyObject *pause;            /* a Python function that does nothing; see py/pause.h */
     PyObject *exc_info_kwnames; /* ('exc_info',) */
     /* asyncio, found on first use; see aio_ready */
     PyObject *aio_chain_code;    /* code of the callback that _chain_future adds */

@@ -152,7 +152,7 @@ pool_map(ThreadPoolObject *self, PyObject *const *args, Py_ssize_t nargs)
     options.buffersize = args[4] == Py_None ? 0 : PyLong_AsSsize_t(args[4]);
     int unordered = PyObject_IsTrue(args[5]);
     if (PyErr_Occurred() || unordered < 0 || parse_priority(args[6], &options.priority) < 0 ||
-        tdl_pool_check_open(queue) < 0 || resolve_context(queue, args[7], &options.context) < 0)
+        resolve_context(queue, args[7], &options.context) < 0)
         return NULL;
     options.unordered = unordered;
     options.chunksize = chunksize < 1 ? 1 : chunksize > 1 << 20 ? 1 << 20 : (uint32_t)chunksize;

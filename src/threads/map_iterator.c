@@ -1,14 +1,13 @@
 #include "core/clock.h"
 #include "py/errors.h"
+#include "py/pause.h"
 #include "py/timeout.h"
 #include "threads/executor.h"
 #include "threads/help.h"
 #include "threads/map.h"
 
-/* Taking the input, after so many items map() looks for signals, and after so long
- * it lets the GIL go. */
-enum { FEED_LOOKS = 1024 };
-#define FEED_SLICE (5 * TDL_NS_PER_MS)
+/* Taking the input, map() pauses after so many items. */
+enum { ITEMS_PER_PAUSE = 1024 };
 
 /* What map() returns.  Behaves like the generator it stands in for: dropping it
  * before the first next() lets the items run, afterwards it cancels the rest. */
@@ -69,32 +68,16 @@ feed_one(MapIteratorObject *self, PyObject *executor)
     return r < 0 ? -1 : 1;
 }
 
-/* What the interpreter does between two instructions, and a loop over a builtin
- * iterator never lets it do: handle signals, give others the GIL.
- * Returns 0 or -1 with an exception set. */
-static int
-take_breath(int64_t *since)
-{
-    if (PyErr_CheckSignals() < 0)
-        return -1;
-    if (tdl_clock_now() - *since > FEED_SLICE) {
-        Py_BEGIN_ALLOW_THREADS
-        Py_END_ALLOW_THREADS
-        *since = tdl_clock_now();
-    }
-    return 0;
-}
-
 /* Queue the items that map() itself takes: up to buffersize, or all. */
 static int
 feed(MapIteratorObject *self, PyObject *executor)
 {
     Py_ssize_t left = self->buffersize > 0 ? self->buffersize : PY_SSIZE_T_MAX;
-    int64_t since = tdl_clock_now();
     int r = 1;
     for (Py_ssize_t i = 1; r > 0 && i <= left; i++) {
         r = feed_one(self, executor);
-        if (r > 0 && i % FEED_LOOKS == 0 && take_breath(&since) < 0)
+        /* the input may be a builtin iterator: signals, and others that want the GIL */
+        if (r > 0 && i % ITEMS_PER_PAUSE == 0 && tdl_pause(self->queue->st) < 0)
             r = -1;
     }
     return r < 0 ? -1 : 0;

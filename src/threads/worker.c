@@ -3,12 +3,10 @@
 
 #include "core/clock.h"
 #include "py/errors.h"
+#include "py/pause.h"
 #include "threads/pool.h"
 #include "threads/worker.h"
 
-/* Running builtins, a worker passes no point where the interpreter lets go of
- * the GIL by itself; it does so after this long. */
-#define GIL_SLICE (5 * TDL_NS_PER_MS)
 /* Bounds of the time that a worker waits for the GIL to be let go before it
  * asks for it. */
 #define PATIENCE_MIN (2 * TDL_NS_PER_US)
@@ -287,12 +285,12 @@ wait_for_work(struct tdl_worker *w)
 /* ---- jobs ------------------------------------------------------------------------- */
 
 static void
-let_gil_go_now_and_then(struct tdl_worker *w)
+pause_now_and_then(struct tdl_worker *w)
 {
-    if (w->now - w->attached < GIL_SLICE)
+    if (w->now - w->attached < TDL_PAUSE_EVERY)
         return;
-    PyThreadState *tstate = PyEval_SaveThread();
-    PyEval_RestoreThread(tstate);
+    if (tdl_pause(w->queue->st) < 0)
+        tdl_log_critical(w->queue->st, "Exception in worker");
     w->attached = tdl_clock_now();
 }
 
@@ -317,7 +315,7 @@ run_job(struct tdl_worker *w, struct tdl_job *job, uint32_t units)
             done++;
         }
         start = w->now;
-        let_gil_go_now_and_then(w);
+        pause_now_and_then(w);
     }
     atomic_store_explicit(&w->stats.done, done, memory_order_relaxed);
     atomic_fetch_sub_explicit(&queue->running, (int32_t)units, memory_order_relaxed);
