@@ -47,6 +47,16 @@ unlink_node(struct tdl_wait_node *node)
     node->prev = NULL;
 }
 
+static void
+push_node(FutureObject *self, struct tdl_wait_node *node)
+{
+    node->next = self->nodes;
+    node->prev = &self->nodes;
+    if (self->nodes != NULL)
+        self->nodes->prev = &node->next;
+    self->nodes = node;
+}
+
 /* Whether this is a forked child's copy of a future of the parent's pool. Its
  * nodes are those of threads that do not exist here, mostly on their stacks. */
 static int
@@ -311,12 +321,11 @@ tdl_future_link(FutureObject *self, struct tdl_wait_node *node)
     TDL_CRITICAL_BEGIN(self);
     enum tdl_future_state state = tdl_future_state(self);
     if (!tdl_future_is_done(state) || (state == TDL_CANCELLED && !node->waiter->wants_cancel)) {
-        node->next = self->nodes;
-        node->prev = &self->nodes;
-        if (self->nodes != NULL)
-            self->nodes->prev = &node->next;
-        self->nodes = node;
         linked = 1;
+        if (is_orphaned(self))
+            node->prev = NULL; /* the list is not to be touched, and nobody will look at it */
+        else
+            push_node(self, node);
     }
     else
         node->prev = NULL;
