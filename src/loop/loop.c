@@ -4,8 +4,6 @@
 #include "py/args.h"
 #include "py/errors.h"
 
-#define WAKEUP_DATA ((void *)(intptr_t)-1)
-
 /* ---- what the other files use ------------------------------------------------------ */
 
 int
@@ -97,7 +95,7 @@ loop_open(LoopObject *self, PyObject *Py_UNUSED(ignored))
     if (r == 0 && (r = tdl_poller_open(&self->poller, NULL)) < 0)
         tdl_wakeup_close(&self->wakeup);
     if (r == 0 && (r = tdl_poller_add(&self->poller, tdl_wakeup_fd(&self->wakeup), TDL_POLL_IN,
-                                      WAKEUP_DATA)) < 0) {
+                                      TDL_LOOP_WAKEUP)) < 0) {
         tdl_poller_close(&self->poller);
         tdl_wakeup_close(&self->wakeup);
     }

@@ -15,6 +15,9 @@
 #include "core/wakeup.h"
 #include "loop/handle.h"
 
+/* What the wakeup is registered as with the poller; descriptors are not negative. */
+#define TDL_LOOP_WAKEUP ((void *)(intptr_t)-1)
+
 /* Who is to be called when a descriptor is ready; found by its number. */
 struct tdl_watch {
     PyObject *reader; /* handle, strong; NULL: not watched */

@@ -9,9 +9,6 @@
  * than most callbacks, and ready descriptors wait no longer than this. */
 enum { UNPOLLED_MAX = 61, EVENTS = 128 };
 
-/* What the wakeup is registered as; descriptors are not negative. */
-#define WAKEUP_DATA ((void *)(intptr_t)-1)
-
 int
 tdl_loop_take_posted(LoopObject *self, enum tdl_inbox_mark mark)
 {
@@ -59,7 +56,7 @@ static int
 handle_events(LoopObject *self, const struct tdl_event *events, int n)
 {
     for (int i = 0; i < n; i++) {
-        if (events[i].data == WAKEUP_DATA)
+        if (events[i].data == TDL_LOOP_WAKEUP)
             tdl_wakeup_drain(&self->wakeup);
         else if (tdl_loop_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
             return -1;
