@@ -1,6 +1,7 @@
 #include "loop/loop.h"
 
 #include "core/clock.h"
+#include "loop/watch.h"
 #include "py/args.h"
 #include "py/errors.h"
 
@@ -130,7 +131,7 @@ close_native(LoopObject *self)
         Py_DECREF(tdl_handle_of_item(self->st, item));
         item = next;
     }
-    tdl_loop_clear_watches(self);
+    tdl_watch_clear(self);
     tdl_poller_close(&self->poller);
     tdl_wakeup_close(&self->wakeup);
 }
@@ -369,11 +370,7 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
         Py_VISIT((PyObject *)tdl_ring_at(&self->ready, i));
     for (size_t i = 0; i < self->timers.count; i++)
         Py_VISIT(tdl_handle_of_timer(self->st, self->timers.entries[i].timer));
-    for (int fd = 0; fd < self->nwatches; fd++) {
-        Py_VISIT(self->watches[fd].reader);
-        Py_VISIT(self->watches[fd].writer);
-    }
-    return 0;
+    return tdl_watch_traverse(self, visit, arg);
 }
 
 static int
@@ -382,7 +379,7 @@ loop_clear(LoopObject *self)
     close_native(self);
     clear_ready(self);
     tdl_heap_fini(&self->timers);
-    tdl_loop_clear_watches(self);
+    tdl_watch_clear(self);
     return 0;
 }
 

@@ -18,10 +18,13 @@
 /* What the wakeup is registered as with the poller; descriptors are not negative. */
 #define TDL_LOOP_WAKEUP ((void *)(intptr_t)-1)
 
+struct tdl_io;
+
 /* Who is to be called when a descriptor is ready; found by its number. */
 struct tdl_watch {
     PyObject *reader; /* handle, strong; NULL: not watched */
     PyObject *writer;
+    struct tdl_io *io; /* or native code (loop/io.h); not owned */
 };
 
 typedef struct {
@@ -82,16 +85,16 @@ int tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t
 PyObject *tdl_loop_make_handle(LoopObject *loop, enum tdl_handle_kind kind,
                                const struct tdl_request *request, PyObject *when);
 
+/* As call_soon(callback, *args, context=context), for native code, which has no use
+ * for the handle.  `context` NULL: a copy of the current one.
+ * Returns 0 or -1 with an exception set. */
+int tdl_loop_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *context);
+
 /* schedule.c, watch.c, run.c: the methods. */
 extern PyMethodDef tdl_loop_schedule_methods[];
 extern PyMethodDef tdl_loop_watch_methods[];
 extern PyMethodDef tdl_loop_run_methods[];
-
-/* Queue the handles that `event` concerns.  Returns 0 or -1 with an exception. */
-int tdl_loop_dispatch(LoopObject *loop, int fd, unsigned events);
-
-/* Forget all watches. */
-void tdl_loop_clear_watches(LoopObject *loop);
 
 /* Module exec: add the type and the functions.  Returns 0 or -1 with an exception. */
 int tdl_loop_exec(PyObject *module);

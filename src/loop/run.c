@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "loop/loop.h"
+#include "loop/watch.h"
 #include "py/errors.h"
 
 /* Turns without asking the poller while callbacks keep coming: asking costs more
@@ -58,7 +59,7 @@ handle_events(LoopObject *self, const struct tdl_event *events, int n)
     for (int i = 0; i < n; i++) {
         if (events[i].data == TDL_LOOP_WAKEUP)
             tdl_wakeup_drain(&self->wakeup);
-        else if (tdl_loop_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
+        else if (tdl_watch_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
             return -1;
     }
     return 0;

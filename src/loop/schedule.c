@@ -58,6 +58,31 @@ tdl_loop_make_handle(LoopObject *self, enum tdl_handle_kind kind,
                           request->nargs, request->context, when, self->debug);
 }
 
+/* The handle, queued. */
+static PyObject *
+schedule_soon(LoopObject *self, const struct tdl_request *request)
+{
+    /* what was posted before comes first */
+    if (tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
+        return NULL;
+    PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, request, NULL);
+    if (handle != NULL && tdl_loop_push_ready(self, handle) < 0)
+        Py_CLEAR(handle);
+    return handle;
+}
+
+int
+tdl_loop_soon(LoopObject *self, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+              PyObject *context)
+{
+    struct tdl_request request = {callback, args, nargs, context};
+    if (tdl_loop_check_closed(self) < 0)
+        return -1;
+    PyObject *handle = schedule_soon(self, &request);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
 static PyObject *
 call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -66,13 +91,7 @@ call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon", true) < 0))
         return NULL;
-    /* what was posted before comes first */
-    if (tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
-        return NULL;
-    PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, &request, NULL);
-    if (handle != NULL && tdl_loop_push_ready(self, handle) < 0)
-        Py_CLEAR(handle);
-    return handle;
+    return schedule_soon(self, &request);
 }
 
 static PyObject *

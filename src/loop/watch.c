@@ -1,7 +1,8 @@
 /* add_reader(), add_writer() and what the transports use of them. */
 #include <errno.h>
 
-#include "loop/loop.h"
+#include "loop/io.h"
+#include "loop/watch.h"
 #include "py/args.h"
 #include "py/errors.h"
 
@@ -11,8 +12,8 @@ watch_of(LoopObject *self, int fd)
     return fd >= 0 && fd < self->nwatches ? &self->watches[fd] : NULL;
 }
 
-static int
-make_room(LoopObject *self, int fd)
+int
+tdl_watch_reserve(LoopObject *self, int fd)
 {
     if (fd < self->nwatches)
         return 0;
@@ -39,8 +40,8 @@ mask_of(const struct tdl_watch *watch)
 
 /* Tell the poller what is watched now; before, it was `old`.  The descriptor may
  * have been closed and its number used again meanwhile. */
-static int
-update_poller(LoopObject *self, int fd, unsigned old, unsigned now)
+int
+tdl_watch_update(LoopObject *self, int fd, unsigned old, unsigned now)
 {
     void *data = (void *)(intptr_t)fd;
     int r;
@@ -70,6 +71,17 @@ descriptor_of(PyObject *file)
     return fd;
 }
 
+/* A transport's descriptor is the transport's alone. */
+static int
+check_no_io(LoopObject *self, int fd)
+{
+    PyObject *owner = tdl_io_owner(self, fd);
+    if (owner == NULL)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, owner);
+    return -1;
+}
+
 /* _add_reader(fd, callback, *args, context=None) and _add_writer(). */
 static PyObject *
 add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t nargs,
@@ -79,7 +91,7 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     if (tdl_loop_parse_request(method, args, nargs, kwnames, 1, &request) < 0)
         return NULL;
     int fd = tdl_loop_check_closed(self) < 0 ? -1 : descriptor_of(args[0]);
-    if (fd < 0 || make_room(self, fd) < 0)
+    if (fd < 0 || tdl_watch_reserve(self, fd) < 0 || check_no_io(self, fd) < 0)
         return NULL;
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, &request, NULL);
     if (handle == NULL)
@@ -89,7 +101,7 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     PyObject **place = writer ? &watch->writer : &watch->reader;
     PyObject *before = *place;
     *place = Py_NewRef(handle);
-    if (update_poller(self, fd, old, mask_of(watch)) < 0) {
+    if (tdl_watch_update(self, fd, old, mask_of(watch)) < 0) {
         *place = before;
         Py_DECREF(handle);
         Py_DECREF(handle);
@@ -121,7 +133,7 @@ remove_watch(LoopObject *self, PyObject *file, bool writer)
         watch->writer = NULL;
     else
         watch->reader = NULL;
-    int r = update_poller(self, fd, old, mask_of(watch));
+    int r = tdl_watch_update(self, fd, old, mask_of(watch));
     if (tdl_handle_cancel(self->st, handle) < 0)
         r = -1;
     Py_DECREF(handle);
@@ -160,15 +172,36 @@ queue_watcher(LoopObject *self, PyObject *handle)
     return handle == NULL ? 0 : tdl_loop_push_ready(self, handle);
 }
 
+/* Closed without being removed, and open elsewhere: it would be reported for ever. */
+static int
+forget(LoopObject *self, int fd)
+{
+    tdl_poller_remove(&self->poller, fd);
+    return 0;
+}
+
+static int
+dispatch_io(LoopObject *self, struct tdl_io *io, unsigned events)
+{
+    if (io->events == 0)
+        return forget(self, io->fd);
+    events &= io->events | TDL_POLL_ERR | TDL_POLL_HUP;
+    if (events == 0)
+        return 0; /* the event is older than what is asked for now */
+    PyObject *owner = Py_NewRef(io->owner);
+    int r = io->ready(io, events);
+    Py_DECREF(owner);
+    return r;
+}
+
 int
-tdl_loop_dispatch(LoopObject *self, int fd, unsigned events)
+tdl_watch_dispatch(LoopObject *self, int fd, unsigned events)
 {
     struct tdl_watch *watch = watch_of(self, fd);
-    if (watch == NULL || mask_of(watch) == 0) {
-        /* closed without being removed, and open elsewhere: it would be reported for ever */
-        tdl_poller_remove(&self->poller, fd);
-        return 0;
-    }
+    if (watch != NULL && watch->io != NULL)
+        return dispatch_io(self, watch->io, events);
+    if (watch == NULL || mask_of(watch) == 0)
+        return forget(self, fd);
     unsigned broken = events & (TDL_POLL_ERR | TDL_POLL_HUP);
     if ((events & TDL_POLL_IN || broken) && queue_watcher(self, watch->reader) < 0)
         return -1;
@@ -177,12 +210,40 @@ tdl_loop_dispatch(LoopObject *self, int fd, unsigned events)
     return 0;
 }
 
+int
+tdl_watch_traverse(LoopObject *self, visitproc visit, void *arg)
+{
+    for (int fd = 0; fd < self->nwatches; fd++) {
+        struct tdl_watch *watch = &self->watches[fd];
+        Py_VISIT(watch->reader);
+        Py_VISIT(watch->writer);
+        if (watch->io != NULL && watch->io->events != 0)
+            Py_VISIT(watch->io->owner);
+    }
+    return 0;
+}
+
+static void
+clear_io(struct tdl_watch *watch)
+{
+    struct tdl_io *io = watch->io;
+    watch->io = NULL;
+    if (io == NULL)
+        return;
+    bool held = io->events != 0;
+    io->fd = -1;
+    io->events = 0;
+    if (held)
+        Py_DECREF(io->owner);
+}
+
 void
-tdl_loop_clear_watches(LoopObject *self)
+tdl_watch_clear(LoopObject *self)
 {
     for (int fd = 0; fd < self->nwatches; fd++) {
         Py_CLEAR(self->watches[fd].reader);
         Py_CLEAR(self->watches[fd].writer);
+        clear_io(&self->watches[fd]);
     }
 }
 
