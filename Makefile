@@ -18,6 +18,7 @@ PYTHONS ?=
 TESTS ?=
 PYTEST ?=
 DEMO ?=
+AREA ?=
 BENCH ?=
 export PYTHON PYTHONS
 
@@ -52,10 +53,10 @@ conformance: ## run CPython's own tests of concurrent.futures on treadle's class
 test-asan: ## run the Python tests on an ASan and UBSan build
 	@tools/test_asan.sh $(PYTEST) $(TESTS)
 
-bench: ## measure against concurrent.futures (BENCH=--quick)
-	@py=$$($(ENV) 'bench?'); \
+bench: ## measure against the standard library and other loops (AREA=loop BENCH=--quick)
+	@py=$$($(ENV) 'bench?' 'uvloop?' 'rloop?' 'zuvloop?' 'web?'); \
 	plot=$$("$$py" -c 'import importlib.util as u; print("--plot" if u.find_spec("matplotlib") else "")'); \
-	"$$py" benchmarks/run.py $$plot $(BENCH)
+	"$$py" benchmarks/run.py $$plot $(AREA) $(BENCH)
 
 format: ## format the C sources (clang-format from PyPI)
 	@tools/format.sh -i

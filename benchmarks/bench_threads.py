@@ -14,6 +14,7 @@ from typing import Any
 
 import memory_of_queue
 import native_job
+import resident
 import treadle
 from harness import Row, Sample, Side, Stopwatch, Unit
 from treadle._demo.machine import free_threaded_build, gil_enabled, usable_cores
@@ -267,7 +268,7 @@ def _memory(tasks: int) -> Row:
         baseline=Side("stdlib", lambda: Sample(memory_of_queue.in_child("stdlib", tasks))),
         subject=Side("treadle", lambda: Sample(memory_of_queue.in_child("treadle", tasks))),
         unit=Unit.BYTES,
-        unavailable=memory_of_queue.why_not(),
+        unavailable=resident.why_not(),
     )
 
 

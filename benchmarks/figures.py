@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import report
-from harness import Unit
+from units import Unit, cost
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -79,7 +78,7 @@ def _run(stem: str, run: Document) -> str:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     unit = Unit(row["unit"])
-    costs = (report.cost(row[side]["best"], unit) for side in ("baseline", "subject"))
+    costs = (cost(row[side]["best"], unit) for side in ("baseline", "subject"))
     return (row["title"], *costs, f"{row['ratio']:.2f}x", f"{row['target']:g}x", row["verdict"])
 
 

@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
-import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
-STATM = Path("/proc/self/statm")
+from resident import resident
+
 WARM_UP = 100
-
-
-def why_not() -> str | None:
-    """Why this cannot be measured here; None if it can."""
-    return None if STATM.exists() else "needs /proc/self/statm"
 
 
 def in_child(side: str, tasks: int) -> float:
@@ -40,10 +34,10 @@ def measure(side: str, tasks: int) -> float:
         for index in range(WARM_UP):
             futures[index] = pool.submit(_noop)
         gc.collect()
-        before = _resident()
+        before = resident()
         for index in range(WARM_UP, WARM_UP + tasks):
             futures[index] = pool.submit(_noop)
-        grown = _resident() - before
+        grown = resident() - before
         assert not blocked.done(), "the worker was meant to be blocked"
         gate.set()
     return grown / tasks
@@ -59,10 +53,6 @@ def _executor(side: str) -> type[concurrent.futures.ThreadPoolExecutor]:
 
 def _noop() -> None:
     pass
-
-
-def _resident() -> int:
-    return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -4,46 +4,51 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import Result, Row, Sample, Unit, best, median
+import matrix
+from harness import LEFT_OUT, Result, Row, Side, best, median
 from treadle._demo import machine
 from treadle._demo.report import aligned
+from units import Unit, cost
 
 HEADER = ("row", "baseline", "cost", "cpu", "subject", "cost", "cpu", "ratio", "target", "")
-SCALES = {
-    Unit.SECONDS: ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")),
-    Unit.BYTES: ((1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")),
-}
 
 
 def table(results: Sequence[Result]) -> str:
-    """One line a row, and why a row is missing.  Costs are those of one task, of the best round."""
-    notes = [
-        f"n/a {result.row.key}: {result.row.unavailable}"
-        for result in results
-        if result.ratio is None
-    ]
-    return "\n".join([aligned([HEADER, *map(_cells, results)]), *notes])
+    """One line a row, and why a row or a side is missing.  Costs are those of the best round."""
+    rows = [_row_json(result) for result in results]
+    parts = [aligned([HEADER, *map(_cells, results)])]
+    if any(map(matrix.is_wide, rows)):
+        costs, walls = matrix.costs(rows), matrix.walls(rows)
+        parts = [aligned(costs), *(["", "wall time:", "", aligned(walls)] if walls else [])]
+    return "\n".join([*parts, *_notes(results)])
 
 
-def heading(command: str, rounds: int, load: float) -> str:
-    """What ran where; `load` is the load average before the run."""
+def heading(command: str, rounds: int, load: float, versions: Mapping[str, str]) -> str:
+    """What ran where; `load` is the load average before the run, `versions` those of peers."""
+    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
     return "\n".join(
         (
             f"command      {command}",
             f"machine      {machine.machine().line()}",
             f"interpreter  {machine.interpreter().line()}",
             f"treadle      {machine.treadle_version()}",
+            *([f"peers        {peers}"] if peers else []),
             f"load         {load:.2f} before the run",
-            f"rounds       best of {rounds}, interleaved; cost and cpu are for one task",
+            f"rounds       best of {rounds}, interleaved; costs are for one task",
         )
     )
 
 
 def document(
-    area: str, command: str, rounds: int, load: float, results: Sequence[Result]
+    area: str,
+    command: str,
+    rounds: int,
+    load: float,
+    versions: Mapping[str, str],
+    results: Sequence[Result],
 ) -> dict[str, object]:
     """The run as JSON: costs in seconds or bytes a task, every sample kept."""
     now = datetime.datetime.now(datetime.UTC)
@@ -53,6 +58,7 @@ def document(
         "date": now.isoformat(timespec="seconds"),
         "load": load,
         **machine.as_json(),
+        "peers": dict(versions),
         "rounds": rounds,
         "rows": [_row_json(result) for result in results],
     }
@@ -65,15 +71,6 @@ def write(directory: Path, stem: str, text: str, data: dict[str, object]) -> lis
     table_file.write_text(text + "\n", encoding="utf-8")
     json_file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return [table_file, json_file]
-
-
-def cost(value: float, unit: Unit) -> str:
-    """A cost with three significant digits and a fitting unit."""
-    scales = SCALES[unit]
-    factor, name = next((pair for pair in scales if value >= pair[0]), scales[-1])
-    scaled = value / factor
-    digits = 0 if scaled >= 100 else 1 if scaled >= 10 else 2
-    return f"{scaled:.{digits}f} {name}"
 
 
 def verdict(result: Result) -> str:
@@ -91,27 +88,43 @@ def target(row: Row) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     row, ratio = result.row, result.ratio
-    if ratio is None:
-        return (row.title, *("-",) * 7, target(row), verdict(result))
     return (
         row.title,
-        *_side_cells(row.baseline.name, result.baseline, row.unit),
-        *_side_cells(row.subject.name, result.subject, row.unit),
-        f"{ratio:.2f}x",
+        *_side_cells(row.baseline, result),
+        *_side_cells(row.subject, result),
+        "-" if ratio is None else f"{ratio:.2f}x",
         target(row),
         verdict(result),
     )
 
 
-def _side_cells(name: str, samples: Sequence[Sample], unit: Unit) -> tuple[str, str, str]:
+def _side_cells(side: Side, result: Result) -> tuple[str, str, str]:
+    samples = result.of(side)
+    if not samples:
+        return ("-",) * 3
     chosen = best(samples)
     cpu = "-" if chosen.cpu is None else cost(chosen.cpu, Unit.SECONDS)
-    return name, cost(chosen.cost, unit), cpu
+    return side.name, cost(chosen.cost, result.row.unit), cpu
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """Why rows and sides are missing: what holds for several rows is said once."""
+    notes: dict[str, None] = {}
+    for result in results:
+        if result.row.unavailable is not None:
+            notes[f"n/a {result.row.key}: {result.row.unavailable}"] = None
+            continue
+        for side in result.row.sides:
+            if side.unavailable not in (None, LEFT_OUT):
+                notes[f"n/a {side.name}: {side.unavailable}"] = None
+        for name, reason in result.failures.items():
+            notes[f"failed {result.row.key}, {name}: {reason}"] = None
+    return list(notes)
 
 
 def _row_json(result: Result) -> dict[str, object]:
-    row = result.row
-    return {
+    row, rival = result.row, result.rival
+    data: dict[str, object] = {
         "key": row.key,
         "title": row.title,
         "unit": row.unit.value,
@@ -120,18 +133,29 @@ def _row_json(result: Result) -> dict[str, object]:
         "ratio": result.ratio,
         "verdict": verdict(result),
         "unavailable": row.unavailable,
-        "baseline": _side_json(row.baseline.name, result.baseline),
-        "subject": _side_json(row.subject.name, result.subject),
+        "baseline": _side_json(row.baseline, result),
+        "subject": _side_json(row.subject, result),
     }
+    if row.peers:
+        data["peers"] = [_side_json(side, result) for side in row.peers]
+        data["rival"] = None if rival is None else rival.name
+    if row.floor is not None:
+        data["floor"] = _side_json(row.floor, result)
+        data["over_floor"] = result.over_floor
+        data["allowance"] = row.allowance
+    return data
 
 
-def _side_json(name: str, samples: Sequence[Sample]) -> dict[str, object]:
+def _side_json(side: Side, result: Result) -> dict[str, object]:
+    samples = result.of(side)
     if not samples:
-        return {"name": name}
+        missing = {"missing": result.failures.get(side.name, side.unavailable)}
+        return {"name": side.name, **({} if missing["missing"] is None else missing)}
     return {
-        "name": name,
+        "name": side.name,
         "best": best(samples).cost,
         "median": median(samples),
         "cpu": best(samples).cpu,
+        "wall": best(samples).wall,
         "samples": [sample.cost for sample in samples],
     }

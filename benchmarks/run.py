@@ -1,8 +1,9 @@
-"""Run benchmarks: ``python benchmarks/run.py [area ...] [--quick] [--plot] [--rows PATTERN]``.
+"""Run benchmarks: ``python benchmarks/run.py [area ...] [--quick] [--plot] [--rows P] [--impl P]``.
 
-An area is a module ``bench_<area>.py`` here with a function ``rows(quick) -> list[Row]``.  Full
-runs are kept in results/<area>-<interpreter>.json (.txt, .svg); partial ones (--quick, --rows)
-only where --output says.  Runs on one core (--pin) are kept apart, as ...-pinned.
+An area is a module ``bench_<area>.py`` here with a function ``rows(quick) -> list[Row]``, and
+perhaps ``versions() -> dict[str, str]`` for the packages that treadle is compared with.  Full
+runs are kept in results/<area>-<interpreter>.json (.txt, .svg); partial ones (--quick, --rows,
+--impl) only where --output says.  Runs on one core (--pin) are kept apart, as ...-pinned.
 """
 
 from __future__ import annotations
@@ -34,11 +35,16 @@ def areas() -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Measure treadle against the standard library.")
+    parser = argparse.ArgumentParser(description="Measure treadle against what it stands in for.")
     parser.add_argument("area", nargs="*", help=f"what to measure: {', '.join(areas())} (all)")
     parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds: a smoke test")
     parser.add_argument("--rounds", type=int, help=f"rounds a side ({harness.ROUNDS})")
-    parser.add_argument("--rows", metavar="PATTERN", help="only rows whose key matches, as submit*")
+    parser.add_argument(
+        "--rows", "--row", metavar="PATTERNS", help="only rows whose key matches, as submit*,map"
+    )
+    parser.add_argument(
+        "--impl", metavar="PATTERNS", help="only sides whose name matches, as treadle,uvloop"
+    )
     parser.add_argument("--plot", action="store_true", help="draw the ratios (needs matplotlib)")
     parser.add_argument("--pin", action="store_true", help="run on one core only (n/a for scaling)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to keep the results")
@@ -75,20 +81,29 @@ def pin() -> None:
 def run_area(area: str, options: argparse.Namespace, command: str) -> list[harness.Result]:
     """Measure one area, print its table, and keep the results if this was a full run."""
     rounds = options.rounds or (harness.QUICK_ROUNDS if options.quick else harness.ROUNDS)
-    rows = importlib.import_module(f"bench_{area}").rows(options.quick)
-    chosen = [row for row in rows if fnmatch.fnmatch(row.key, options.rows or "*")]
+    module = importlib.import_module(f"bench_{area}")
+    chosen = select(module.rows(options.quick), options.rows, options.impl)
     if not chosen:
         return []
     progress = Progress(sys.stderr)
     load = os.getloadavg()[0]
     results = [harness.measure(row, rounds, lambda text: progress.stage(text, 0)) for row in chosen]
     progress.clear()
-    text = f"{report.heading(command, rounds, load)}\n\n{report.table(results)}"
+    versions = getattr(module, "versions", dict)()
+    text = f"{report.heading(command, rounds, load, versions)}\n\n{report.table(results)}"
     print(text)
     if load > BUSY:
         print(f"the machine was busy ({load:.2f}): rows that need two cores cannot be trusted")
-    keep(area, options, text, report.document(area, command, rounds, load, results), results)
+    data = report.document(area, command, rounds, load, versions, results)
+    keep(area, options, text, data, results)
     return results
+
+
+def select(rows: Sequence[harness.Row], keys: str | None, sides: str | None) -> list[harness.Row]:
+    """The rows whose key matches, with the sides whose name matches; patterns by commas."""
+    patterns = (keys or "*").split(",")
+    chosen = [row for row in rows if any(fnmatch.fnmatch(row.key, one) for one in patterns)]
+    return [row.only(sides.split(",")) for row in chosen] if sides else chosen
 
 
 def keep(
@@ -99,7 +114,7 @@ def keep(
     results: Sequence[harness.Result],
 ) -> None:
     """Write the files of a run, unless it was a partial one that nobody asked to keep."""
-    partial = options.quick or options.rows is not None
+    partial = options.quick or options.rows is not None or options.impl is not None
     directory = options.output or (None if partial else RESULTS)
     if directory is None:
         return

@@ -30,6 +30,11 @@ TOOLS = {
     "typecheck": ["mypy==2.4.*", "types-tqdm"],
     "format": ["clang-format==19.1.*"],
     "wheel": ["build"],
+    # What the benchmarks compare with, where there is a wheel: none is worth a toolchain.
+    "uvloop": ["--only-binary=:all:", "uvloop"],
+    "rloop": ["--only-binary=:all:", "rloop"],
+    "zuvloop": ["--only-binary=:all:", "zuvloop"],
+    "web": ["--only-binary=:all:", "aiohttp", "uvicorn", "httptools"],
 }
 
 

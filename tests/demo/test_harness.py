@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PATIENCE = 300
-
-
-@pytest.fixture(scope="module")
-def bench():
-    """The modules of benchmarks/, which is a directory of programs and not a package."""
-    names = (
-        *("harness", "report", "plot", "native_job", "memory_of_queue", "bench_threads"),
-        *("run", "figures"),
-    )
-    if not BENCHMARKS.is_dir():
-        pytest.skip("benchmarks/ is not there: tests run away from the sources")
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    finally:
-        sys.path.remove(str(BENCHMARKS))
 
 
 def row_of(bench, baseline, subject, **options):
@@ -62,7 +44,7 @@ def test_rounds_are_interleaved_and_noted(bench) -> None:
 def test_the_best_of_each_side_counts(bench) -> None:
     result = measured(bench, [9.0, 8.0, 10.0], [3.0, 2.5, 2.0])
     assert result.ratio == 4.0
-    assert bench.harness.median(result.baseline) == 9.0
+    assert bench.harness.median(result.of(result.row.baseline)) == 9.0
 
 
 @pytest.mark.parametrize(
@@ -90,6 +72,73 @@ def test_stopwatch_divides_by_tasks_and_tells_wall_from_cpu(bench) -> None:
     assert sample.cpu < sample.cost / 2
 
 
+def side(bench, name: str, *costs: float):
+    """A side that gives these costs, and then cannot go on."""
+    left = list(costs)
+
+    def run():
+        if not left:
+            raise bench.harness.Unable("nothing left")
+        return bench.harness.Sample(left.pop(0), wall=2.0)
+
+    return bench.harness.Side(name, run)
+
+
+def wide_row(bench, subject, peers, **options):
+    first, *others = peers
+    common = {"key": "row", "title": "a row", "target": 4.0, **options}
+    return bench.harness.Row(baseline=first, subject=subject, peers=tuple(others), **common)
+
+
+def test_the_cheapest_of_several_baselines_counts(bench) -> None:
+    peers = (side(bench, "a", 9.0), side(bench, "b", 6.0), side(bench, "c", 7.0))
+    result = bench.harness.measure(wide_row(bench, side(bench, "s", 1.0), peers), 1, print)
+    assert (result.rival.name, result.ratio, result.met) == ("b", 6.0, True)
+
+
+def test_a_peer_that_fails_once_is_out(bench) -> None:
+    peers = (side(bench, "a", 8.0, 8.0), side(bench, "b", 1.0))
+    result = bench.harness.measure(wide_row(bench, side(bench, "s", 2.0, 2.0), peers), 2, print)
+    assert (result.rival.name, result.ratio) == ("a", 4.0)
+    text = bench.report.table([result])
+    assert "failed row, b: nothing left" in text
+    assert text.splitlines()[2].split()[:7] == ["a", "row", "8.00", "s", "missing", "2.00", "s"]
+
+
+def test_a_subject_that_fails_is_short(bench) -> None:
+    row = wide_row(bench, side(bench, "s"), (side(bench, "a", 8.0), side(bench, "b", 1.0)))
+    result = bench.harness.measure(row, 1, print)
+    assert (result.ratio, result.met, bench.report.verdict(result)) == (None, False, "short")
+
+
+@pytest.mark.parametrize(
+    ("floor", "allowance", "met"),
+    [(1.0, 0.0, True), (0.9, 0.0, False), (0.95, 0.1, True), (0.5, None, True)],
+)
+def test_a_lower_bound_may_be_missed_by_so_much(bench, floor, allowance, met) -> None:
+    row = wide_row(
+        bench,
+        side(bench, "s", 1.0),
+        (side(bench, "a", 4.0), side(bench, "b", 5.0)),
+        floor=side(bench, "C", floor),
+        allowance=allowance,
+    )
+    result = bench.harness.measure(row, 1, print)
+    assert (result.ratio, result.met) == (4.0, met)
+    assert result.over_floor == pytest.approx(1 / floor - 1)
+    assert bench.units.cost(floor, row.unit) in bench.report.table([result])
+
+
+def test_sides_left_out_do_not_run_and_are_not_missed(bench) -> None:
+    peers = (side(bench, "a", 8.0), side(bench, "b"))
+    row = wide_row(bench, side(bench, "s", 2.0), peers).only(["a", "s*"])
+    result = bench.harness.measure(row, 1, print)
+    assert (result.ratio, result.failures) == (4.0, {})
+    header, _, line, *rest = bench.report.table([result]).splitlines()
+    assert header.split()[:3] == ["row", "a", "s"] and "b" not in line.split()
+    assert not any("asked" in text for text in rest)
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
@@ -101,7 +150,7 @@ def test_stopwatch_divides_by_tasks_and_tells_wall_from_cpu(bench) -> None:
     ],
 )
 def test_cost_in_words(bench, value: float, unit: str, text: str) -> None:
-    assert bench.report.cost(value, bench.harness.Unit(unit)) == text
+    assert bench.units.cost(value, bench.units.Unit(unit)) == text
 
 
 def test_table_and_document(bench, tmp_path: Path) -> None:
@@ -111,7 +160,7 @@ def test_table_and_document(bench, tmp_path: Path) -> None:
         *("a", "row", "old", "8.00", "us", "500", "ms", "new", "2.00", "us", "-"),
         *("4.00x", "4x", "met"),
     ]
-    data = bench.report.document("area", "command", 2, 0.25, results)
+    data = bench.report.document("area", "command", 2, 0.25, {"other": "1.0"}, results)
     table_file, json_file = bench.report.write(tmp_path, "area-x", text, data)
     assert table_file.read_text() == text + "\n"
     document = json.loads(json_file.read_text())
@@ -218,7 +267,7 @@ def test_bad_arguments(bench, arguments: list[str], words: str, capsys) -> None:
 def test_figures_of_the_readme_come_from_the_results(bench, tmp_path: Path) -> None:
     missing = measured(bench, [], [], unavailable="no second core")
     results = [measured(bench, [8e-6], [2e-6]), missing]
-    data = bench.report.document("area", "python run.py", 1, 0.25, results)
+    data = bench.report.document("area", "python run.py", 1, 0.25, {}, results)
     bench.report.write(tmp_path, "area-x", "", data)
     bench.report.write(tmp_path, "area-x-pinned", "", data)
     runs = bench.figures.documents(tmp_path)
