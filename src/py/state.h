@@ -20,26 +20,41 @@
     X(add_exception)           \
     X(add_result)              \
     X(append)                  \
+    X(buffer_updated)          \
     X(call_exception_handler)  \
     X(call_soon_threadsafe)    \
     X(cancel)                  \
     X(cancelled)               \
+    X(close)                   \
+    X(connection_lost)         \
+    X(connection_made)         \
     X(create_future)           \
     X(critical)                \
+    X(data_received)           \
     X(done)                    \
+    X(eof_received)            \
     X(exception)               \
+    X(fileno)                  \
+    X(get_buffer)              \
     X(is_closed)               \
+    X(is_closing)              \
     X(notify_all)              \
+    X(pause_writing)           \
     X(release)                 \
     X(remove)                  \
+    X(resume_writing)          \
     X(set_exception)           \
     X(set_result)              \
+    X(_attach)                 \
+    X(_call_connection_lost)   \
     X(_call_soon)              \
     X(_check_closed)           \
     X(_condition)              \
+    X(_detach)                 \
     X(_spawn_worker)           \
-    X(_timer_handle_cancelled) \
+    X(_start_reading)          \
     X(_state)                  \
+    X(_timer_handle_cancelled) \
     X(_waiters)
 
 enum { TDL_STATE_NAMES = 5 };
