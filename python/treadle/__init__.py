@@ -28,15 +28,20 @@ from ._pool import ThreadPoolExecutor
 from ._version import __version__
 
 if _TYPE_CHECKING:
-    from ._loop import EventLoop, new_event_loop, run
+    from ._loop import EventLoop, new_event_loop
+    from ._policy import EventLoopPolicy, install
+    from ._runner import Runner, run
     from ._to_thread import to_thread
 
 # What needs asyncio is imported when it is first asked for: programs that only
 # use threads do not pay for it.
 _LAZY = {
     "EventLoop": "_loop",
+    "EventLoopPolicy": "_policy",
+    "Runner": "_runner",
+    "install": "_policy",
     "new_event_loop": "_loop",
-    "run": "_loop",
+    "run": "_runner",
     "to_thread": "_to_thread",
 }
 
@@ -63,14 +68,17 @@ __all__ = [
     "BrokenThreadPool",
     "CancelledError",
     "EventLoop",
+    "EventLoopPolicy",
     "Executor",
     "Future",
     "InvalidStateError",
+    "Runner",
     "ThreadPoolExecutor",
     "TimeoutError",
     "__version__",
     "as_completed",
     "get_include",
+    "install",
     "new_event_loop",
     "run",
     "to_thread",

@@ -11,7 +11,7 @@ import threading
 from asyncio import events, format_helpers
 from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.log import logger
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
@@ -217,15 +217,3 @@ class EventLoop(_native.LoopBase, asyncio.SelectorEventLoop):
 def new_event_loop() -> EventLoop:
     """Return a new EventLoop."""
     return EventLoop()
-
-
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Run a coroutine on a new EventLoop and return its result.
-
-    As ``asyncio.run(main, debug=debug, loop_factory=treadle.new_event_loop)``.
-    """
-    if events._get_running_loop() is not None:
-        main.close()
-        raise RuntimeError("treadle.run() cannot be called from a running event loop")
-    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
-        return runner.run(main)
