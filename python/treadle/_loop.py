@@ -209,6 +209,7 @@ class EventLoop(_native.LoopBase, asyncio.SelectorEventLoop):
             handle._run()
             took = self.time() - start
             if took >= self.slow_callback_duration:
+                self._count_slow()
                 logger.warning("Executing %s took %.3f seconds", _format_handle(handle), took)
         finally:
             self._current_handle = None

@@ -221,6 +221,27 @@ def _init_loop(
     report_callback_error: Callable[[asyncio.Handle, BaseException], object], /
 ) -> None: ...
 
+@type_check_only
+class _LoopTimers(TypedDict):
+    pending: int
+    scheduled: int
+    fired: int
+    cancelled: int
+
+@type_check_only
+class _LoopStats(TypedDict):
+    turns: int
+    polls: int
+    poll_time: float  # seconds
+    events: int
+    posted: int
+    callbacks: int
+    ready: int
+    ready_max: int
+    slow_callbacks: int
+    blocked_callbacks: int
+    timers: _LoopTimers
+
 @disjoint_base
 class LoopBase:
     """The native side of EventLoop."""
@@ -248,6 +269,8 @@ class LoopBase:
         self, when: float, callback: Callable[[Unpack[_Args]], object], /,
         *args: Unpack[_Args], context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
+    def stats(self) -> _LoopStats: ...
+    def _count_slow(self) -> None: ...
     def _check_closed(self) -> None: ...
     def _open(self) -> None: ...
     def _close_native(self) -> None: ...

@@ -460,7 +460,8 @@ tdl_loop_exec(PyObject *module)
     if (tdl_state_add_type(module, &loop_spec, type) < 0 ||
         add_methods(*type, tdl_loop_schedule_methods) < 0 ||
         add_methods(*type, tdl_loop_watch_methods) < 0 ||
-        add_methods(*type, tdl_loop_run_methods) < 0)
+        add_methods(*type, tdl_loop_run_methods) < 0 ||
+        add_methods(*type, tdl_loop_stats_methods) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

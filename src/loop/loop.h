@@ -14,6 +14,7 @@
 #include "core/ring.h"
 #include "core/wakeup.h"
 #include "loop/handle.h"
+#include "loop/stats.h"
 
 /* What the wakeup is registered as with the poller; descriptors are not negative. */
 #define TDL_LOOP_WAKEUP ((void *)(intptr_t)-1)
@@ -37,10 +38,12 @@ typedef struct {
     struct tdl_poller poller;
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
-    unsigned unpolled;    /* turns since the poller was last asked */
-    unsigned long thread; /* ident of the thread that runs it, 0: none */
-    bool open;            /* _open() was called, _close_native() was not */
-    bool custom_time;     /* somebody has replaced time() */
+    struct tdl_loop_stats stats;
+    unsigned unpolled;            /* turns since the poller was last asked */
+    _Atomic unsigned long thread; /* ident of the thread that runs it, 0: none */
+    _Atomic bool polling;         /* in a poll that may block */
+    bool open;                    /* _open() was called, _close_native() was not */
+    bool custom_time;             /* somebody has replaced time() */
     bool debug;
     _Atomic bool closed;
     _Atomic bool stopping;

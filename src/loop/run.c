@@ -21,6 +21,7 @@ tdl_loop_take_posted(LoopObject *self, enum tdl_inbox_mark mark)
         if (r == 0)
             r = tdl_loop_push_ready(self, handle);
         Py_DECREF(handle);
+        tdl_loop_count(&self->stats.posted, 1);
         item = next;
     }
     return r;
@@ -57,12 +58,30 @@ static int
 handle_events(LoopObject *self, const struct tdl_event *events, int n)
 {
     for (int i = 0; i < n; i++) {
-        if (events[i].data == TDL_LOOP_WAKEUP)
+        if (events[i].data == TDL_LOOP_WAKEUP) {
             tdl_wakeup_drain(&self->wakeup);
-        else if (tdl_watch_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
+            continue;
+        }
+        tdl_loop_count(&self->stats.events, 1);
+        if (tdl_watch_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
             return -1;
     }
     return 0;
+}
+
+/* Sleep until something happens. */
+static int
+poll_blocking(LoopObject *self, struct tdl_event *events, int64_t timeout)
+{
+    int n;
+    int64_t start = tdl_loop_stats_clock();
+    atomic_store_explicit(&self->polling, true, memory_order_relaxed);
+    Py_BEGIN_ALLOW_THREADS
+    n = tdl_poller_wait(&self->poller, events, EVENTS, timeout);
+    Py_END_ALLOW_THREADS
+    atomic_store_explicit(&self->polling, false, memory_order_relaxed);
+    tdl_loop_count(&self->stats.poll_ns, (uint64_t)(tdl_loop_stats_clock() - start));
+    return n;
 }
 
 static int
@@ -70,7 +89,8 @@ poll_once(LoopObject *self)
 {
     struct tdl_event events[EVENTS];
     int64_t timeout;
-    if (poll_timeout(self, &timeout) < 0)
+    /* before, not after: a signal that came in C code interrupts no poll */
+    if (PyErr_CheckSignals() < 0 || poll_timeout(self, &timeout) < 0)
         return -1;
     if (timeout != 0) {
         /* whoever posts from here on wakes us */
@@ -79,18 +99,13 @@ poll_once(LoopObject *self)
         if (tdl_ring_count(&self->ready) > 0)
             timeout = 0;
     }
-    int n;
-    if (timeout == 0)
-        n = tdl_poller_wait(&self->poller, events, EVENTS, 0);
-    else {
-        Py_BEGIN_ALLOW_THREADS
-        n = tdl_poller_wait(&self->poller, events, EVENTS, timeout);
-        Py_END_ALLOW_THREADS
-    }
+    tdl_loop_count(&self->stats.polls, 1);
+    int n = timeout == 0 ? tdl_poller_wait(&self->poller, events, EVENTS, 0)
+                         : poll_blocking(self, events, timeout);
     self->unpolled = 0;
     if (n < 0)
         return tdl_raise_errno(n);
-    if (PyErr_CheckSignals() < 0 || handle_events(self, events, n) < 0)
+    if (handle_events(self, events, n) < 0)
         return -1;
     return tdl_loop_take_posted(self, TDL_INBOX_AWAKE);
 }
@@ -117,6 +132,7 @@ collect_due(LoopObject *self)
     int r = 0;
     while (r == 0 && (timer = pop_due(self, now)) != NULL) {
         PyObject *handle = tdl_handle_of_timer(self->st, timer);
+        tdl_loop_count(&self->stats.fired, 1);
         r = tdl_loop_push_ready(self, handle);
         Py_DECREF(handle);
     }
@@ -137,10 +153,12 @@ run_ready(LoopObject *self)
 {
     size_t todo = tdl_ring_count(&self->ready);
     int r = 0;
+    tdl_loop_count_ready(&self->stats, todo);
     while (r == 0 && todo-- > 0) {
         PyObject *handle = tdl_loop_pop_ready(self);
         if (handle == NULL)
             break; /* somebody emptied the queue, or ran the loop from inside */
+        tdl_loop_count(&self->stats.callbacks, 1);
         if (self->debug || !tdl_handle_check(self->st, handle))
             r = run_foreign(self, handle);
         else
@@ -153,6 +171,7 @@ run_ready(LoopObject *self)
 static int
 turn(LoopObject *self, bool poll)
 {
+    tdl_loop_count(&self->stats.turns, 1);
     if (poll || tdl_ring_count(&self->ready) == 0 || ++self->unpolled >= UNPOLLED_MAX) {
         if (poll_once(self) < 0)
             return -1;

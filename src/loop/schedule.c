@@ -199,9 +199,11 @@ timer_handle_cancelled(LoopObject *self, PyObject *handle)
 {
     if (!tdl_handle_check(self->st, handle))
         Py_RETURN_NONE;
+    int was_queued;
     TDL_CRITICAL_BEGIN(self);
-    tdl_heap_cancel(&self->timers, &tdl_handle_part(self->st, handle)->timer);
+    was_queued = tdl_heap_cancel(&self->timers, &tdl_handle_part(self->st, handle)->timer);
     TDL_CRITICAL_END();
+    tdl_loop_count(&self->stats.cancelled, (uint64_t)was_queued);
     Py_RETURN_NONE;
 }
 
