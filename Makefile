@@ -47,7 +47,7 @@ test-core: ## run the C tests of src/core under ASan and UBSan, then under TSan
 test-all: ## run the Python tests on every interpreter (PYTHONS=)
 	@tools/each.sh "tests" sh -c 'exec $(MAKE) test PYTHON="$$PYTHON"'
 
-conformance: ## run CPython's own tests of concurrent.futures on treadle's classes (PYTHONS=)
+conformance: ## run CPython's own tests of concurrent.futures and asyncio on treadle (PYTHONS=)
 	@tools/conformance.sh
 
 test-asan: ## run the Python tests on an ASan and UBSan build

@@ -9,11 +9,12 @@ Run with bootstrap/ on PYTHONPATH, so that sitecustomize has swapped the classes
 import inspect
 import json
 import os
-import platform
 import re
 import sys
-import sysconfig
 import unittest
+
+from recording import OutcomeResult
+from reporting import interpreter
 
 PACKAGE = "test.test_concurrent_futures"
 MODULES = ("test_wait", "test_as_completed", "test_shutdown", "test_init", "test_thread_pool", "test_future")
@@ -94,10 +95,10 @@ def swap_state():
 
 def describe():
     tests, unknown = find_tests()
-    threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    label, version = interpreter()
     return {
-        "label": "%d.%d%s" % (*sys.version_info[:2], threaded),
-        "version": platform.python_version() + threaded,
+        "label": label,
+        "version": version,
         "swap": swap_state(),
         "tests": tests,
         "unknown": unknown,
@@ -105,55 +106,21 @@ def describe():
     }
 
 
-class EventResult(unittest.TestResult):
+class EventResult(OutcomeResult):
     """Sends one event when a test starts and one when it stops."""
 
     def __init__(self, send):
         super().__init__()
         self._send = send
-        self._outcome = None
 
-    def startTest(self, test):
-        from test import support
-
-        super().startTest(test)
-        support.environment_altered = False
-        self._outcome = ("passed", "")
+    def started(self, test):
         self._send({"event": "start", "test": short_id(test)})
 
-    def stopTest(self, test):
-        from test import support
-
-        super().stopTest(test)
-        outcome, detail = self._outcome
-        if outcome == "passed" and support.environment_altered:
-            outcome, detail = "failed", "threads or processes were left behind after the test"
+    def ended(self, test, outcome, detail):
         self._send({"event": "stop", "test": short_id(test), "outcome": outcome, "detail": detail})
 
-    def _set(self, test, outcome, detail):
-        if isinstance(test, unittest.TestCase):
-            self._outcome = (outcome, detail)
-        else:  # set-up or tear-down of a module or class
-            self._send({"event": "broken", "detail": f"{test}: {detail}"})
-
-    def addFailure(self, test, err):
-        self._set(test, "failed", self._exc_info_to_string(err, test))
-
-    def addError(self, test, err):
-        self._set(test, "failed", self._exc_info_to_string(err, test))
-
-    def addSubTest(self, test, subtest, err):
-        if err is not None:
-            self._set(test, "failed", f"{subtest}\n" + self._exc_info_to_string(err, test))
-
-    def addSkip(self, test, reason):
-        self._set(test, "skipped", reason)
-
-    def addExpectedFailure(self, test, err):
-        self._set(test, "passed", "")
-
-    def addUnexpectedSuccess(self, test):
-        self._set(test, "failed", "unexpected success")
+    def around(self, outcome, detail):
+        self._send({"event": "broken", "detail": f"{outcome}: {detail}"})
 
 
 def short_id(test):

@@ -19,23 +19,18 @@ import json
 import os
 import pathlib
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import tomllib
+
+from ending import end, tail_of
+from exclusions import Exclusions
+from reporting import Outcome, count, print_details, print_table
 
 HERE = pathlib.Path(__file__).resolve().parent
+COLUMNS = ("python", "classes", "suite", "run", "passed", "failed", "excluded", "skipped", "seconds")
 EXIT_LIMIT = 30.0  # seconds a process may take to start or to end
-
-
-@dataclasses.dataclass
-class Outcome:
-    test: str
-    outcome: str  # passed, failed, skipped, excluded, stale
-    detail: str = ""
-    seconds: float = 0.0
 
 
 class Target:
@@ -113,10 +108,8 @@ class Batch:
             os.close(writer)
             with os.fdopen(reader, "rb", buffering=0) as stream:
                 hung = not self._follow(stream)
-            ending = self._end(process, hung)
-            log.seek(0)
-            output = log.read().decode(errors="replace").partition("Current thread's C stack trace")[0]
-            self._conclude(ending, output[-6000:])
+            ending = end(process, 0 if hung else EXIT_LIMIT)
+            self._conclude("hung" if hung else ending, tail_of(log))
 
     def _follow(self, stream):
         """Read events until the end; False when nothing came for too long."""
@@ -146,27 +139,6 @@ class Batch:
                 self.broken.append(event["detail"])
             case "finished":
                 self.finished = True
-
-    def _end(self, process, hung):
-        """Wait for the process; says what was wrong with its end, or nothing."""
-        ending = ""
-        try:
-            if hung:
-                raise subprocess.TimeoutExpired(process.args, self.target.limit)
-            process.wait(EXIT_LIMIT)
-        except subprocess.TimeoutExpired:
-            ending = "hung"
-            process.send_signal(signal.SIGABRT)  # faulthandler prints every thread's stack
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-        return ending or (process.returncode and f"ended with status {process.returncode}")
 
     def _conclude(self, ending, log):
         if self.current:
@@ -217,25 +189,15 @@ def run_excluded(target, test, reason):
     return Outcome(test, "excluded", reason, result.seconds if result else 0.0)
 
 
-def load_exclusions(path, target):
-    """{test: reason} for this target, the least number of tests, and entries that name no test."""
-    table = tomllib.loads(path.read_text())
-    excluded, unknown = {}, []
-    for entry in table.get("exclude", []):
-        if target.label in entry["pythons"] and target.mode in entry["implementation"]:
-            excluded[entry["test"]] = entry["reason"]
-            if entry["test"] not in target.info["tests"]:
-                unknown.append(entry["test"])
-    return excluded, table["minimum"].get(target.label), unknown
-
-
 def run_target(target, exclusions_path, jobs, only):
     """Every outcome on one interpreter, and the complaints that are about no single test."""
-    excluded, minimum, unknown = load_exclusions(exclusions_path, target)
+    exclusions = Exclusions(exclusions_path, target.label, target.mode)
     chosen = [test for test in target.info["tests"] if only in test]
-    complaints = [f"exclusions.toml names {test}, which does not exist here" for test in unknown]
+    excluded = {test: reason for test in chosen if (reason := exclusions.reason(test))}
+    minimum = exclusions.minimum.get(target.label)
+    complaints = [f"{exclusions_path.name} names {test}, which does not exist here" for test in exclusions.unknown(target.info["tests"])]
     if minimum is None:
-        complaints.append(f"exclusions.toml has no minimum for {target.label}")
+        complaints.append(f"{exclusions_path.name} has no minimum for {target.label}")
     elif not only and len(chosen) < minimum:
         complaints.append(f"only {len(chosen)} tests found, at least {minimum} expected")
     classes = collections.defaultdict(list)
@@ -245,7 +207,7 @@ def run_target(target, exclusions_path, jobs, only):
     outcomes = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         work = [pool.submit(run_class, target, name, tests) for name, tests in classes.items()]
-        lone = [pool.submit(run_excluded, target, test, excluded[test]) for test in chosen if test in excluded]
+        lone = [pool.submit(run_excluded, target, test, reason) for test, reason in excluded.items()]
         for future in work:
             outcomes += future.result()
         outcomes += [future.result() for future in lone]
@@ -255,41 +217,16 @@ def run_target(target, exclusions_path, jobs, only):
 
 
 def summarize(target, outcomes, complaints, seconds):
-    count = collections.Counter(outcome.outcome for outcome in outcomes)
     return {
         "python": target.info["version"],
         "label": target.label,
         "classes": target.mode,
         "suite": "borrowed" if "TREADLE_CONFORMANCE_SUITE" in target.environment else "own",
-        "run": len(outcomes) - count["skipped"],
-        "passed": count["passed"],
-        "failed": count["failed"] + count["stale"],
-        "excluded": count["excluded"],
-        "skipped": count["skipped"],
+        **count(outcomes),
         "seconds": round(seconds, 1),
         "complaints": complaints,
         "tests": [dataclasses.asdict(outcome) for outcome in sorted(outcomes, key=lambda o: o.test)],
     }
-
-
-def print_details(summary):
-    for complaint in summary["complaints"]:
-        print(f"{summary['python']}: {complaint}")
-    for test in summary["tests"]:
-        if test["outcome"] in ("failed", "stale"):
-            print(f"\n{summary['python']}: {test['test']} {test['outcome'].upper()}\n    " + test["detail"].replace("\n", "\n    "))
-    for test in summary["tests"]:
-        if test["outcome"] in ("excluded", "skipped"):
-            print(f"{summary['python']}: {test['test']} {test['outcome']}: {test['detail']}")
-
-
-def print_table(summaries):
-    columns = ("python", "classes", "suite", "run", "passed", "failed", "excluded", "skipped", "seconds")
-    rows = [columns, *[[str(summary[column]) for column in columns] for summary in summaries]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-    print()
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 def parse_arguments(argv):
@@ -314,8 +251,8 @@ def main(argv=None):
         started = time.monotonic()
         outcomes, complaints = run_target(target, options.exclusions, options.jobs, options.only)
         summaries.append(summarize(target, outcomes, complaints, time.monotonic() - started))
-        print_details(summaries[-1])
-    print_table(summaries)
+        print_details(target.info["version"], complaints, outcomes)
+    print_table(COLUMNS, summaries)
     if options.json:
         options.json.write_text(json.dumps(summaries, indent=1) + "\n")
     return 1 if any(summary["failed"] or summary["complaints"] for summary in summaries) else 0

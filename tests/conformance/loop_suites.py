@@ -1,0 +1,121 @@
+"""CPython's own tests of asyncio, with the loop under test wherever they make one.
+
+install() has to be called before any of the modules is imported: some take the loop's class at import.
+"""
+
+import asyncio
+import importlib
+import sys
+import unittest
+from asyncio import base_events, unix_events
+
+PACKAGE = "test.test_asyncio"
+
+# Modules that are run as they are, and the first version that has them.
+MODULES = {
+    "context": (3, 11),
+    "eager_task_factory": (3, 12),
+    "free_threading": (3, 14),
+    "graph": (3, 14),
+    "locks": (3, 11),
+    "pep492": (3, 11),
+    "queues": (3, 11),
+    "runners": (3, 11),
+    "server": (3, 11),
+    "server_context": (3, 15),
+    "ssl": (3, 11),
+    "sslproto": (3, 11),
+    "staggered": (3, 13),
+    "streams": (3, 11),
+    "subprocess": (3, 11),
+    "taskgroups": (3, 11),
+    "threads": (3, 11),
+    "timeouts": (3, 11),
+    "unix_events": (3, 11),
+    "waitfor": (3, 11),
+}
+
+# The tests of these modules are mixins that ask for a loop by one of two methods, which make_class() supplies.
+# Their own concrete classes make a stock loop for each kind of selector.
+MIXINS = {
+    "buffered_proto": ("BaseTestBufferedProtocol",),
+    # The first was renamed.
+    "events": (("UnixEventLoopTestsMixin", "EventLoopTestsMixin"), "SubprocessTestsMixin"),
+    "sendfile": ("SendfileTestsBase",),
+    "sock_lowlevel": ("BaseSockTestsMixin",),
+}
+
+
+class Count:
+    """How many loops were made: of the class under test, and of others."""
+
+    def __init__(self):
+        self.ours = 0
+        self.others = 0
+
+
+def count_instances(loop_class):
+    """Count what is made from now on, in this process."""
+    counter = Count()
+    original = base_events.BaseEventLoop.__init__
+
+    def counting(self, *args, **kwargs):
+        if isinstance(self, loop_class):
+            counter.ours += 1
+        else:
+            counter.others += 1
+        original(self, *args, **kwargs)
+
+    base_events.BaseEventLoop.__init__ = counting
+    return counter
+
+
+def install(loop_class):
+    """Put `loop_class` where programs and tests find a loop to make."""
+    policies = [each for each in vars(unix_events).values() if hasattr(each, "_loop_factory")]
+    for policy in policies:
+        policy._loop_factory = loop_class
+    for module in (asyncio, unix_events):
+        module.SelectorEventLoop = loop_class
+        if hasattr(module, "EventLoop"):
+            module.EventLoop = loop_class
+    # Some tests make the abstract part of the stock loop and mock the rest: they get a whole one.
+    asyncio.BaseEventLoop = loop_class
+    loop = asyncio.new_event_loop()
+    loop.close()
+    if not policies or type(loop) is not loop_class:
+        raise SystemExit(f"asyncio.new_event_loop() does not make a {loop_class.__module__}.{loop_class.__qualname__}")
+
+
+def available():
+    """The names of the suites that this version has."""
+    return sorted([name for name, since in MODULES.items() if sys.version_info >= since] + [*MIXINS])
+
+
+def load(name, loop_class):
+    """{test id: (class, method)} of one suite. Ids are module.Class.method."""
+    module = importlib.import_module(f"{PACKAGE}.test_{name}")
+    classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
+    names = unittest.defaultTestLoader.getTestCaseNames
+    return {f"test_{name}.{cls.__name__}.{test}": (cls, test) for cls in classes for test in names(cls)}
+
+
+def classes_of(module):
+    found = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, unittest.TestCase)]
+    return sorted((cls for cls in found if cls.__module__ == module.__name__), key=lambda cls: cls.__name__)
+
+
+def make_class(module, mixins, loop_class):
+    """A test case of the mixins that are there, in the module, whose set-up and tear-down then apply to it."""
+    from test.test_asyncio import utils
+
+    found = []
+    for names in mixins:
+        there = [getattr(module, name) for name in ([names] if isinstance(names, str) else names) if hasattr(module, name)]
+        found += there[:1]
+    base = unittest.TestCase if any(hasattr(mixin, "new_loop") for mixin in found) else utils.TestCase
+
+    def create(self):
+        return loop_class()
+
+    return type("Tests", (*found, base), {"create_event_loop": create, "new_loop": create, "__module__": module.__name__})
