@@ -17,6 +17,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from . import _native
 from ._pool import ThreadPoolExecutor
+from ._signals import SignalLoop
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -135,7 +136,7 @@ def _clean_up(loop: Any) -> None:
     sys.set_asyncgen_hooks(*loop._old_agen_hooks)
 
 
-class EventLoop(_native.LoopBase, asyncio.SelectorEventLoop):
+class EventLoop(_native.LoopBase, SignalLoop):
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
     _default_executor: Executor | None

@@ -1,4 +1,7 @@
-"""Every test here runs on asyncio's own loop as well: both must pass the same body."""
+"""Every test here runs on asyncio's own loop as well: all must pass the same body.
+
+Treadle's loop runs with each of its pollers.
+"""
 
 import asyncio
 
@@ -6,9 +9,13 @@ import pytest
 import treadle
 
 
-@pytest.fixture(params=["stock", "treadle"])
-def factory(request):
-    return {"stock": asyncio.SelectorEventLoop, "treadle": treadle.new_event_loop}[request.param]
+@pytest.fixture(params=["stock", "treadle", "treadle-poll"])
+def factory(request, monkeypatch):
+    if request.param == "stock":
+        return asyncio.SelectorEventLoop
+    if request.param == "treadle-poll":
+        monkeypatch.setenv("TREADLE_POLLER", "poll")
+    return treadle.new_event_loop
 
 
 @pytest.fixture
