@@ -1,7 +1,8 @@
-"""The event loop: what scheduling costs, against asyncio's own loop and the other native ones.
+"""The event loop, against asyncio's own and the other native ones: scheduling, traffic, memory.
 
-Every sample is taken in a process of its own that has imported one loop; the cost is the CPU time
-of that process for one operation.
+What scheduling costs is measured in a process of its own for every sample, which has imported one
+loop; the cost is the CPU time of that process for one operation.  What traffic costs is the CPU
+time of a server for one request, against that of the other loops and of a server in plain C.
 """
 
 from __future__ import annotations
@@ -9,16 +10,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from typing import Any
 
+import ccompiler
 import loops
-from harness import Row, Sample, Side, Unable
+import resident
+import traffic
+from harness import Row, Sample, Side, Unable, Unit
+from traffic import Load
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 120.0
 QUICKER = 10
+QUICK_LOAD = {"warm_up": 0.05, "seconds": 0.1}
+SPARE_DESCRIPTORS = 200
+NOISE = 0.02
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,18 @@ class Scheduling:
     target: float
     operations: int
     quick: int
-    tolerance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A row about a server of echo_servers.py; `allowance` is what it may cost above plain C."""
+
+    key: str
+    title: str
+    target: float
+    server: str
+    load: Load
+    allowance: float | None = None
 
 
 def _many(key: str, title: str, target: float, operations: int = 100_000) -> Scheduling:
@@ -58,11 +81,35 @@ SCHEDULING = (
     Scheduling("spawn", "subprocess: spawn of /bin/true", 1.0, 50, 10),
     Scheduling("cat", "subprocess: 4 MiB through /bin/cat", 1.0, 20, 10),
 )
+KIB = 1 << 10
+ECHOES = (
+    Traffic("tcp-10", "TCP 1 KiB, 10 connections", 1.03, "protocol", Load("tcp", 10, KIB), 0.08),
+    Traffic("tcp-1", "TCP 1 KiB, 1 connection", 1.0, "protocol", Load("tcp", 1, KIB), 0.1),
+    Traffic("tcp-500", "TCP 1 KiB, 500 connections", 1.0, "protocol", Load("tcp", 500, KIB), 0.1),
+    Traffic("tcp-16k", "TCP 16 KiB, 10 connections", 1.0, "protocol", Load("tcp", 10, 16 * KIB)),
+    Traffic("tcp-256k", "TCP 256 KiB, 10 connections", 1.1, "protocol", Load("tcp", 10, 256 * KIB)),
+    Traffic("buffered", "BufferedProtocol 1 KiB", 1.0, "buffered", Load("tcp", 10, KIB)),
+    Traffic("unix", "UNIX 1 KiB", 1.1, "unix", Load("unix", 10, KIB), 0.15),
+    Traffic("sock", "sock_recv, sock_sendall 1 KiB", 1.3, "sock", Load("tcp", 10, KIB)),
+    Traffic("streams", "streams 1 KiB", 1.0, "streams", Load("tcp", 10, KIB)),
+    Traffic("udp", "UDP 1 KiB, 10 sockets", 1.0, "udp", Load("udp", 10, KIB), 0.0),
+)
+BODY_SIZE, BROWSERS = 13, 64
+WEB = (
+    Traffic("uvicorn", "uvicorn, httptools", 1.0, "uvicorn", Load("http", BROWSERS, BODY_SIZE)),
+    Traffic("aiohttp", "aiohttp server", 1.0, "aiohttp", Load("http", BROWSERS, BODY_SIZE)),
+)
+WEB_PACKAGES = {"uvicorn": ("uvicorn", "httptools"), "aiohttp": ("aiohttp",)}
 
 
 def rows(quick: bool) -> list[Row]:
     """All rows; `quick` divides the work by ten or so."""
-    return [_scheduling_row(row, row.quick if quick else row.operations) for row in SCHEDULING]
+    return [
+        *(_scheduling(row, row.quick if quick else row.operations) for row in SCHEDULING),
+        *(_traffic(row, quick) for row in (*ECHOES, *WEB)),
+        _queued(100_000 if quick else 1_000_000),
+        _idle(1_000 if quick else 10_000),
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -70,29 +117,83 @@ def versions() -> dict[str, str]:
     return loops.versions()
 
 
-def _scheduling_row(row: Scheduling, operations: int) -> Row:
+def _scheduling(row: Scheduling, operations: int) -> Row:
     def run(name: str) -> Sample:
         return in_child("loop_programs.py", row.key, name, str(operations))
 
-    stock, *peers, subject = loop_sides(run)
-    return Row(
-        key=row.key,
-        title=row.title,
-        target=row.target,
-        baseline=stock,
-        subject=subject,
-        peers=tuple(peers),
-        tolerance=row.tolerance,
+    return _row(row.key, row.title, row.target, run)
+
+
+def _traffic(row: Traffic, quick: bool) -> Row:
+    load = replace(row.load, **QUICK_LOAD) if quick else row.load
+
+    def run(name: str) -> Sample:
+        return traffic.measure(partial(traffic.loop_server, row.server, name), load)
+
+    plain = partial(traffic.plain_server, load.form)
+    web = load.form == "http"
+    return _row(
+        row.key,
+        row.title,
+        row.target,
+        run,
+        floor=None if web else Side("plain C", lambda: traffic.measure(plain, load)),
+        allowance=row.allowance,
+        unavailable=ccompiler.why_not() or _missing(WEB_PACKAGES.get(row.server, ())),
     )
 
 
-def loop_sides(run: Callable[[str], Sample]) -> list[Side]:
-    """A side for each implementation, the subject last."""
+def _queued(callbacks: int) -> Row:
+    def run(name: str) -> Sample:
+        return in_child("loop_programs.py", "queued", name, str(callbacks))
+
+    title = f"memory of {callbacks:,} queued callbacks, one"
+    return _row("queued", title, 1.0, run, unit=Unit.BYTES, unavailable=resident.why_not())
+
+
+def _idle(connections: int) -> Row:
+    def run(name: str) -> Sample:
+        server = partial(traffic.loop_server, "protocol", name)
+        return traffic.memory_of_idle(server, connections)
+
+    return _row(
+        "idle",
+        f"memory of {connections:,} idle connections, one",
+        1.0,
+        run,
+        unit=Unit.BYTES,
+        unavailable=ccompiler.why_not() or resident.why_not() or _too_many(connections),
+    )
+
+
+def _row(key: str, title: str, target: float, run: Callable[[str], Sample], **options: Any) -> Row:
+    """A row with a side for each implementation."""
 
     def side(name: str) -> Side:
         return Side(name, lambda: run(name), unavailable=loops.why_not(name))
 
-    return [side(name) for name in loops.NAMES]
+    return Row(
+        key=key,
+        title=title,
+        target=target,
+        baseline=side(loops.STOCK),
+        subject=side(loops.SUBJECT),
+        peers=tuple(map(side, loops.PEERS)),
+        tolerance=NOISE if target == 1.0 else 0.0,
+        **options,
+    )
+
+
+def _missing(packages: Sequence[str]) -> str | None:
+    absent = [name for name in packages if find_spec(name) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
+def _too_many(connections: int) -> str | None:
+    _, hard = getrlimit(RLIMIT_NOFILE)
+    if hard == RLIM_INFINITY or hard >= connections + SPARE_DESCRIPTORS:
+        return None
+    return f"only {hard} descriptors are allowed"
 
 
 def in_child(program: str, *arguments: str) -> Sample:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import ccompiler
 import memory_of_queue
 import native_job
 import resident
@@ -279,7 +280,7 @@ def _why_no_cpu_map() -> str | None:
 
 
 def _why_no_native() -> str | None:
-    return _why_no_second_core() or native_job.why_not()
+    return _why_no_second_core() or ccompiler.why_not()
 
 
 def _why_no_second_core() -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matrix
 from units import Unit, cost
 
 HERE = Path(__file__).resolve().parent
@@ -61,19 +62,26 @@ def replaced(text: str, between: str) -> str:
 
 def _run(stem: str, run: Document) -> str:
     machine, interpreter = run["machine"], run["interpreter"]
+    peers = ", ".join(f"{name} {version}" for name, version in run.get("peers", {}).items())
     lines = [
         f"{interpreter['implementation']} {interpreter['version']}, {interpreter['gil']};"
         f" {machine['cores']} cores, {machine['cpu']}, {machine['system']};"
-        f" {run['date'][:10]}, `{run['command']}`:",
+        f" {run['date'][:10]}, `{run['command']}`{'; ' if peers else ''}{peers}:",
         "",
-        _markdown(HEADER),
-        "|---|---|---|---|---|---|",
-        *(_markdown(_cells(row)) for row in run["rows"] if row["ratio"] is not None),
-        "",
+        *(line for table in _tables(run["rows"]) for line in (*_markdown(table), "")),
     ]
     if (HERE / "results" / f"{stem}.svg").exists():
         lines += [f"![ratios]({HERE.name}/results/{stem}.svg)", ""]
     return "\n".join(lines)
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[Sequence[tuple[str, ...]]]:
+    """The table of a run; rows with a lower bound have one of their own, if there are any."""
+    measured = [row for row in rows if row["ratio"] is not None]
+    if not any(map(matrix.is_wide, measured)):
+        return [[HEADER, *map(_cells, measured)]] if measured else []
+    groups = [[row for row in measured if ("floor" in row) is bounded] for bounded in (False, True)]
+    return [matrix.costs(group) for group in groups if group]
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -82,8 +90,9 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (row["title"], *costs, f"{row['ratio']:.2f}x", f"{row['target']:g}x", row["verdict"])
 
 
-def _markdown(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+    header, *lines = ("| " + " | ".join(cells) + " |" for cells in table)
+    return [header, "|" + "---|" * len(table[0]), *lines]
 
 
 if __name__ == "__main__":

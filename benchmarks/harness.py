@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Self
@@ -34,12 +34,14 @@ class Sample:
     """The cost of one task: wall time, CPU time or memory, whichever the row is about.
 
     `cpu` is the CPU time of the whole process for it and `wall` the time that went by, in seconds,
-    where they are known and are not the cost itself.
+    where they are known and are not the cost itself.  `latency` has quantiles (p50, p99, ...) of
+    how long requests took, in seconds.
     """
 
     cost: float
     cpu: float | None = None
     wall: float | None = None
+    latency: Mapping[str, float] | None = None
 
 
 class Stopwatch:
@@ -86,7 +88,7 @@ class Row:
 
     `peers` are further baselines: the ratio is then to the cheapest.  `floor` is a lower bound of
     what the work must cost; the subject may be above it by the share `allowance` (None: by any).
-    `tolerance` is a share of the target that counts as noise, for rows whose aim is "not worse".
+    `tolerance` is a share of either that counts as noise, for rows whose aim is "not worse".
     `unavailable` says why the row cannot be measured here; None if it can.
     """
 
@@ -174,11 +176,11 @@ class Result:
         """
         if self.row.subject.name in self.failures:
             return False
-        ratio, over = self.ratio, self.over_floor
+        ratio, over, row = self.ratio, self.over_floor, self.row
         if ratio is None:
             return None
-        near = over is None or self.row.allowance is None or over <= self.row.allowance
-        return near and ratio >= self.row.target * (1 - self.row.tolerance)
+        near = over is None or row.allowance is None or over <= row.allowance + row.tolerance
+        return near and ratio >= row.target * (1 - row.tolerance)
 
 
 def best(samples: Sequence[Sample]) -> Sample:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 import loops
+import resident
 from harness import Sample, Stopwatch
 
 BATCH = 1_000
@@ -243,6 +244,26 @@ def start_stop(factory: LoopFactory, operations: int) -> Sample:
     return min(samples, key=lambda sample: sample.cost)
 
 
+def queued(factory: LoopFactory, operations: int) -> Sample:
+    """Callbacks that wait to be run; the cost is the memory each takes."""
+    loop = factory()
+
+    async def fill() -> Sample:
+        for _ in range(BATCH):
+            loop.call_soon(nothing)
+        await asyncio.sleep(0)
+        gc.collect()
+        before = resident.resident()
+        for _ in range(operations):
+            loop.call_soon(nothing)
+        return Sample((resident.resident() - before) / operations)
+
+    try:
+        return loop.run_until_complete(fill())
+    finally:
+        loop.close()
+
+
 BODIES = (
     *(chain, burst, threadsafe, timer_cancel, timer_fire, sleep0, create_task, ping_pong),
     *(gather, task_group, queue, timeout, wait_for, sleepers, to_thread, executor, spawn, cat),
@@ -250,6 +271,7 @@ BODIES = (
 PROGRAMS: dict[str, Program] = {
     **{body.__name__.replace("_", "-"): measured_on_loop(body) for body in BODIES},
     "start-stop": start_stop,
+    "queued": queued,
 }
 
 

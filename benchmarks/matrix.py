@@ -5,7 +5,7 @@ Made from the rows of the JSON document, so that a run's table and the README's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness import LEFT_OUT
@@ -31,19 +31,40 @@ def costs(rows: Sequence[RowDocument]) -> Table:
 
 def walls(rows: Sequence[RowDocument]) -> Table:
     """The wall times of all sides under a header; empty if no row has any."""
-    names = _names(rows)
-    timed = [row for row in rows if any(side.get("wall") for side in _sides(row))]
-    if not timed:
+
+    def cell(side: Mapping[str, Any]) -> str:
+        return _cell(side, "wall", Unit.SECONDS)
+
+    return _beside(rows, "wall", "row", cell)
+
+
+def latencies(rows: Sequence[RowDocument]) -> Table:
+    """Median and 99th percentile of the time a request took; empty if no row has any."""
+
+    def cell(side: Mapping[str, Any]) -> str:
+        found = side.get("latency") or {}
+        times = [cost(found[name], Unit.SECONDS) for name in ("p50", "p99") if name in found]
+        return " / ".join(times) or "-"
+
+    return _beside(rows, "latency", "row, p50 / p99", cell)
+
+
+def _beside(
+    rows: Sequence[RowDocument], field: str, title: str, cell: Callable[[Mapping[str, Any]], str]
+) -> Table:
+    chosen = [row for row in rows if any(side.get(field) for side in _sides(row))]
+    if not chosen:
         return []
-    lines = [(row["title"], *_side_cells(row, names, "wall", Unit.SECONDS)) for row in timed]
-    return [("row", *names), *lines]
+    names = _names(chosen)
+    lines = [(row["title"], *(cell(_side(row, name)) for name in names)) for row in chosen]
+    return [(title, *names), *lines]
 
 
 def _cost_line(row: RowDocument, names: Sequence[str], bounded: bool) -> tuple[str, ...]:
     unit = Unit(row["unit"])
     return (
         row["title"],
-        *_side_cells(row, names, "best", unit),
+        *(_cell(_side(row, name), "best", unit) for name in names),
         row.get("rival") or "-",
         "-" if row["ratio"] is None else f"{row['ratio']:.2f}x",
         f"{row['target']:g}x" + (f" -{row['tolerance']:.0%}" if row["tolerance"] else ""),
@@ -61,11 +82,6 @@ def _bound_cells(row: RowDocument, unit: Unit) -> tuple[str, str, str]:
     )
 
 
-def _side_cells(row: RowDocument, names: Sequence[str], field: str, unit: Unit) -> Iterator[str]:
-    sides = {side["name"]: side for side in _sides(row)}
-    return (_cell(sides.get(name, {}), field, unit) for name in names)
-
-
 def _cell(side: Mapping[str, Any], field: str, unit: Unit) -> str:
     if side.get(field) is not None:
         return cost(side[field], unit)
@@ -74,6 +90,10 @@ def _cell(side: Mapping[str, Any], field: str, unit: Unit) -> str:
 
 def _sides(row: RowDocument) -> list[Mapping[str, Any]]:
     return [row["baseline"], *row.get("peers", ()), row["subject"]]
+
+
+def _side(row: RowDocument, name: str) -> Mapping[str, Any]:
+    return next((side for side in _sides(row) if side["name"] == name), {})
 
 
 def _names(rows: Sequence[RowDocument]) -> list[str]:

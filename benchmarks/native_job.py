@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import ccompiler
 
 SOURCE = """
 #include <stddef.h>
@@ -29,7 +28,7 @@ int64_t treadle_bench_job(void **data, const size_t *sizes, size_t count)
     return hash;
 }
 """
-FLAGS = ("-std=c11", "-O2", "-shared", "-fPIC")
+FLAGS = ("-shared", "-fPIC")
 PROTOTYPE = ctypes.CFUNCTYPE(
     ctypes.c_int64,
     ctypes.POINTER(ctypes.c_void_p),
@@ -38,21 +37,11 @@ PROTOTYPE = ctypes.CFUNCTYPE(
 )
 
 
-def why_not() -> str | None:
-    """Why the function cannot be had; None if it can."""
-    return None if _compiler() else "needs a C compiler (cc, or CC in the environment)"
-
-
 @functools.cache
 def function() -> Callable[..., int]:
     """Compile and load the function; the library stays loaded until the process ends."""
     with tempfile.TemporaryDirectory() as scratch:
         source, library = Path(scratch, "job.c"), Path(scratch, "job.so")
         source.write_text(SOURCE, encoding="ascii")
-        command: list[str | Path] = [_compiler() or "cc", *FLAGS, "-o", library, source]
-        subprocess.run(command, check=True)
+        ccompiler.compile_to(library, [source], *FLAGS)
         return PROTOTYPE(("treadle_bench_job", ctypes.CDLL(str(library))))
-
-
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CC", "cc"))

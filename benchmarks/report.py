@@ -21,8 +21,10 @@ def table(results: Sequence[Result]) -> str:
     rows = [_row_json(result) for result in results]
     parts = [aligned([HEADER, *map(_cells, results)])]
     if any(map(matrix.is_wide, rows)):
-        costs, walls = matrix.costs(rows), matrix.walls(rows)
-        parts = [aligned(costs), *(["", "wall time:", "", aligned(walls)] if walls else [])]
+        parts = [aligned(matrix.costs(rows))]
+        for title, beside in (("wall time", matrix.walls), ("latency", matrix.latencies)):
+            if lines := beside(rows):
+                parts += ["", f"{title}:", "", aligned(lines)]
     return "\n".join([*parts, *_notes(results)])
 
 
@@ -157,5 +159,6 @@ def _side_json(side: Side, result: Result) -> dict[str, object]:
         "median": median(samples),
         "cpu": best(samples).cpu,
         "wall": best(samples).wall,
+        "latency": best(samples).latency,
         "samples": [sample.cost for sample in samples],
     }

@@ -17,7 +17,18 @@ def bench() -> SimpleNamespace:
     """The modules of benchmarks/, which is a directory of programs and not a package."""
     names = (
         *("units", "harness", "matrix", "report", "plot", "native_job", "memory_of_queue"),
-        *("resident", "loops", "loop_programs", "bench_threads", "bench_loop", "run", "figures"),
+        *(
+            "ccompiler",
+            "resident",
+            "loops",
+            "loop_programs",
+            "echo_servers",
+            "traffic",
+            "bench_threads",
+            "bench_loop",
+            "run",
+            "figures",
+        ),
     )
     if not BENCHMARKS.is_dir():
         pytest.skip("benchmarks/ is not there: tests run away from the sources")

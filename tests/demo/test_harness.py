@@ -276,6 +276,21 @@ def test_figures_of_the_readme_come_from_the_results(bench, tmp_path: Path) -> N
     rows = [line for line in text.splitlines() if line.startswith("| a row")]
     assert rows == ["| a row | 8.00 us | 2.00 us | 4.00x | 4x | met |"]
     assert "`python run.py`" in text
+    wide = wide_row(
+        bench,
+        side(bench, "s", 2.0),
+        (side(bench, "a", 8.0), side(bench, "b", 9.0)),
+        floor=side(bench, "C", 1.0),
+    )
+    wide_results = [bench.harness.measure(wide, 1, print)]
+    versions = {"b": "1.5"}
+    data = bench.report.document("area", "python run.py", 1, 0.25, versions, wide_results)
+    table = bench.figures.figures({"wide": data})
+    assert "`python run.py`; b 1.5:" in table
+    (line,) = (line for line in table.splitlines() if line.startswith("| a row"))
+    assert line == (
+        "| a row | 8.00 s | 9.00 s | 2.00 s | a | 4.00x | 4x | 1.00 s | +100% | - | met |"
+    )
     page = f"top\n{bench.figures.BEGIN}old\n{bench.figures.END}rest\n"
     replaced = bench.figures.replaced(page, text)
     assert replaced == f"top\n{bench.figures.BEGIN}{text}{bench.figures.END}rest\n"

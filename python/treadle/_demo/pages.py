@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import select
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from treadle._demo import pools, server
+from treadle._demo import child, pools, server
 from treadle._demo.section import DemoError, Section, Settings, Side
-
-START_SECONDS = 20.0
-STOP_SECONDS = 2.0
 
 
 def make(settings: Settings) -> Section:
@@ -48,39 +43,13 @@ def fetch(port: int, patience: float, number: int) -> str:
 def running_server(delay: float) -> Iterator[int]:
     """Start the server as a child process and yield its port; it is stopped in every case."""
     command = [sys.executable, "-I", str(server.__file__), repr(delay)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        yield _read_port(child)
-    finally:
-        _stop(child)
+    with child.running(command, "the page server") as serving:
+        yield int(serving.line)
 
 
 @contextmanager
 def _opened(settings: Settings, workers: int) -> Iterator[Sequence[Side]]:
     with running_server(settings.delay) as port:
-        job = partial(fetch, port, settings.delay + START_SECONDS)
+        job = partial(fetch, port, settings.delay + child.START_SECONDS)
         # The first round's time is the sum of the delays: it needs no second opinion.
         yield pools.sides(job, range(settings.pages), workers, alone_once=True)
-
-
-def _read_port(child: subprocess.Popen[bytes]) -> int:
-    assert child.stdout is not None
-    ready, _, _ = select.select([child.stdout], [], [], START_SECONDS)
-    line = child.stdout.readline() if ready else b""
-    if not line.strip().isdigit():
-        raise DemoError(f"the page server did not start (exit status {child.poll()})")
-    return int(line)
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Closing its input asks it to go; whoever does not listen is killed."""
-    assert child.stdin is not None and child.stdout is not None
-    try:
-        child.stdin.close()
-        child.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
