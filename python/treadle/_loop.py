@@ -16,6 +16,7 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from . import _native
+from ._names import NameLookup
 from ._pool import ThreadPoolExecutor
 from ._signals import SignalLoop
 
@@ -136,7 +137,7 @@ def _clean_up(loop: Any) -> None:
     sys.set_asyncgen_hooks(*loop._old_agen_hooks)
 
 
-class EventLoop(_native.LoopBase, SignalLoop):
+class EventLoop(_native.LoopBase, NameLookup, SignalLoop):
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
     _default_executor: Executor | None

@@ -220,6 +220,7 @@ _Args = TypeVarTuple("_Args")
 def _init_loop(
     report_callback_error: Callable[[asyncio.Handle, BaseException], object], /
 ) -> None: ...
+def _is_numeric_address(host: object, port: object, /) -> bool: ...
 
 @type_check_only
 class _LoopTimers(TypedDict):

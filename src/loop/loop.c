@@ -1,6 +1,7 @@
 #include "loop/loop.h"
 
 #include "core/clock.h"
+#include "loop/dns.h"
 #include "loop/watch.h"
 #include "py/args.h"
 #include "py/errors.h"
@@ -463,5 +464,7 @@ tdl_loop_exec(PyObject *module)
         add_methods(*type, tdl_loop_run_methods) < 0 ||
         add_methods(*type, tdl_loop_stats_methods) < 0)
         return -1;
-    return PyModule_AddFunctions(module, functions);
+    if (PyModule_AddFunctions(module, functions) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, tdl_dns_functions);
 }
