@@ -34,7 +34,7 @@ help: ## say what there is (this text)
 build: ## build the extension in place, next to python/treadle
 	@$(ENV) >/dev/null
 
-demo: ## see it work: treadle next to concurrent.futures (DEMO="--delay 0.1")
+demo: ## see it work: treadle next to the standard library (DEMO="--delay 0.1")
 	@py=$$($(ENV)); "$$py" -m treadle demo $(DEMO)
 
 test: ## run the Python tests (TESTS=tests/future PYTEST=-x)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 import treadle
 from treadle import __main__ as cli
-from treadle._demo import command, files, pages, pools
+from treadle._demo import child, command, echo, files, loop_pages, loops, pages, pools
 from treadle._demo.section import DemoError, Settings
 
 PATIENCE = 60
@@ -63,30 +65,53 @@ def test_quick_demo_agrees_and_prints_the_table(tmp_path: Path) -> None:
         "fetch 6 pages",
         "hash and ",
         "map ",
+        "asyncio: fetch 6 pages",
+        "asyncio: echo 500 messages",
+        "time of an echo",
     ):
         assert any(line.startswith(start) for line in done.stdout.splitlines()), start
     document = json.loads(figures.read_text())
     assert document["agree"] is True
-    assert [section["key"] for section in document["sections"]] == ["pages", "files", "items"]
+    keys = [section["key"] for section in document["sections"]]
+    assert keys == ["pages", "files", "items", "loop-pages", "loop-echo"]
     for section in document["sections"]:
-        assert set(section["best"]) == {"one by one", "concurrent.futures", "treadle"}
+        loop = section["key"].startswith("loop-")
+        roles = {"asyncio"} if loop else {"one by one", "concurrent.futures"}
+        assert set(section["best"]) == {*roles, "treadle"}
         assert all(best > 0 for best in section["best"].values())
+    latency = document["sections"][-1]["latency"]
+    assert set(latency) == {"asyncio", "treadle"}
+    for quantiles in latency.values():
+        assert 0 < quantiles["p50"] <= quantiles["p90"] <= quantiles["p99"]
 
 
 def test_arguments_reach_the_sections(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    sizes = ("--pages", "3", "--delay", "0.03", "--items", "77", "--workers", "3")
+    sizes = (
+        "--pages",
+        "3",
+        "--delay",
+        "0.03",
+        "--items",
+        "77",
+        "--workers",
+        "3",
+        "--messages",
+        "47",
+    )
     done = run_cli("demo", "--quick", *sizes, "--json", str(figures))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "fetch 3 pages, 0.03 s each" in done.stdout
     assert "over 77 items" in done.stdout
-    slow, *others = json.loads(figures.read_text())["sections"]
+    slow, *others, pages_, echoes = json.loads(figures.read_text())["sections"]
     assert slow["best"]["one by one"] >= 3 * 0.03
     assert slow["best"]["treadle"] >= 0.03
     assert {section["workers"] for section in (slow, *others)} == {3}
+    assert {section["workers"] for section in (pages_, echoes)} == {1}
+    assert "asyncio: fetch 3 pages" in done.stdout and "echo 40 messages" in done.stdout
 
 
-@pytest.mark.parametrize("make", command.SECTIONS)
+@pytest.mark.parametrize("make", command.THREADS)
 @pytest.mark.parametrize("broken", [Corrupting, Dropping])
 def test_a_wrong_result_is_told_and_exits_1(make, broken, monkeypatch, capsys) -> None:
     one_section(monkeypatch, make)
@@ -96,6 +121,90 @@ def test_a_wrong_result_is_told_and_exits_1(make, broken, monkeypatch, capsys) -
     assert "RESULTS DIFFER: " in output
     assert "treadle differs from one by one: " in output
     assert "DIFFER" in output and "All results agree" not in output
+
+
+class CorruptingLoop(asyncio.SelectorEventLoop):
+    """A loop whose transports get the last byte of everything wrong."""
+
+    def _make_socket_transport(self, sock, protocol, *arguments, **options):
+        received = protocol.data_received
+        protocol.data_received = lambda data: received(data[:-1] + bytes([data[-1] ^ 1]))
+        return super()._make_socket_transport(sock, protocol, *arguments, **options)
+
+
+@pytest.mark.parametrize("make", command.LOOPS)
+def test_a_loop_that_gets_it_wrong_is_told_and_exits_1(make, monkeypatch, capsys) -> None:
+    one_section(monkeypatch, make)
+    monkeypatch.setattr(treadle, "new_event_loop", CorruptingLoop)
+    assert cli.main(["demo", "--quick"]) == 1
+    output = capsys.readouterr().out
+    assert "RESULTS DIFFER: asyncio: " in output
+    assert "treadle differs from asyncio: result 0 is " in output
+
+
+def test_the_loops_run_where_they_should() -> None:
+    async def job(tick) -> list[str]:
+        tick()
+        return [type(asyncio.get_running_loop()).__name__]
+
+    ticks: list[None] = []
+    sides = loops.sides(job)
+    results = {side.role.value: side.run(lambda: ticks.append(None)) for side in sides}
+    assert results == {
+        "asyncio": [asyncio.SelectorEventLoop.__name__],
+        "treadle": [treadle.EventLoop.__name__],
+    }
+    assert len(ticks) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [(b"HTTP/1.1 404 Not Found\r\n\r\n", "came with b'HTTP/1.1 404"), (b"", "came with b''")],
+)
+def test_a_page_that_does_not_come_is_an_error(answer: bytes, complaint: str) -> None:
+    async def serve(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            await loop_pages.fetch(server.sockets[0].getsockname()[1], 1)
+
+    with pytest.raises(DemoError, match=complaint):
+        asyncio.run(main())
+
+
+def test_an_echo_server_that_hangs_up_is_an_error(monkeypatch, capsys) -> None:
+    class Rude(asyncio.Protocol):
+        def connection_made(self, transport) -> None:
+            transport.abort()
+
+    one_section(monkeypatch, echo.make)
+    monkeypatch.setattr(echo, "Echo", Rude)
+    assert cli.main(["demo", "--quick"]) == 1
+    assert "demo: failed: " in capsys.readouterr().err
+
+
+def test_a_load_generator_that_goes_away_is_an_error(monkeypatch, capsys) -> None:
+    one_section(monkeypatch, echo.make)
+    monkeypatch.setattr(echo, "SIZE", "not a number")
+    assert cli.main(["demo", "--quick"]) == 1
+    assert "demo: failed: the load generator did not start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", [b"", b'{"error": "no route"}\n'])
+def test_what_goes_wrong_under_load_is_told(said: bytes, tmp_path: Path) -> None:
+    async def main() -> None:
+        reading, writing = os.pipe()
+        os.write(writing, said)
+        os.close(writing)
+        with open(tmp_path / "asked", "wb") as asked, open(reading, "rb") as answers:
+            await echo.Loader(child.Child(0, "ready", asked, answers)).load(77)
+
+    with pytest.raises(DemoError, match="no route" if said else "went away"):
+        asyncio.run(main())
+    assert (tmp_path / "asked").read_bytes() == b"77\n"
 
 
 def test_an_error_of_the_job_exits_1_with_a_line(monkeypatch, capsys) -> None:

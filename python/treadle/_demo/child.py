@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from treadle._demo.section import DemoError
 
@@ -17,10 +17,12 @@ STOP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Child:
-    """A child that serves; `line` is what it said."""
+    """A child that serves; `line` is what it said, the files are the other ends of its own."""
 
     pid: int
     line: str
+    input: IO[bytes]
+    output: IO[bytes]
 
 
 @contextmanager
@@ -31,7 +33,8 @@ def running(command: Sequence[str], what: str, **options: Any) -> Iterator[Child
     """
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
     try:
-        yield Child(child.pid, _read_line(child, what))
+        assert child.stdin is not None and child.stdout is not None
+        yield Child(child.pid, _read_line(child, what), child.stdin, child.stdout)
     finally:
         _stop(child)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from treadle._demo import files, items, pages, report
+from treadle._demo import echo, files, items, loop_pages, pages, report
 from treadle._demo.progress import Progress
 from treadle._demo.section import DemoError, Outcome, Section, Settings, run_section
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 FULL = Settings()
-QUICK = Settings(delay=0.02, pages=6, items=5_000, file_bytes=1 << 20, rounds=1)
-SECTIONS: list[Callable[[Settings], Section]] = [pages.make, files.make, items.make]
+QUICK = Settings(delay=0.02, pages=6, items=5_000, file_bytes=1 << 20, messages=500, rounds=1)
+THREADS: list[Callable[[Settings], Section]] = [pages.make, files.make, items.make]
+LOOPS: list[Callable[[Settings], Section]] = [loop_pages.make, echo.make]
+SECTIONS = [*THREADS, *LOOPS]
 INTERRUPTED = 130
 
 
@@ -27,9 +29,10 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "demo",
-        help="do real jobs one by one, with concurrent.futures and with treadle",
-        description="Do the same real jobs one by one, with concurrent.futures and with treadle,"
-        " and show the times side by side.  Exits 0 only if all results agree.",
+        help="do real jobs with the standard library and with treadle",
+        description="Do the same real jobs one by one, with concurrent.futures and with treadle, or"
+        " with asyncio on its own loop and on treadle's, and show the times side by side."
+        "  Exits 0 only if all results agree.",
     )
     parser.add_argument(
         "--delay", type=duration, metavar="S", help="seconds each page takes (0.25)"
@@ -38,6 +41,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--items", type=count, metavar="N", help="items to map over (100000)")
     parser.add_argument(
         "--workers", type=count, metavar="N", help="threads (default: one a page; one a core)"
+    )
+    parser.add_argument(
+        "--messages", type=count, metavar="N", help="messages through the echo server (30000)"
     )
     parser.add_argument("--quick", action="store_true", help="small jobs, one round: a smoke test")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -53,6 +59,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         items=options.items or base.items,
         file_bytes=base.file_bytes,
         workers=options.workers,
+        messages=options.messages or base.messages,
         rounds=base.rounds,
     )
 

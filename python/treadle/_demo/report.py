@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from treadle._demo import machine
 from treadle._demo.section import Outcome, Role
@@ -17,7 +17,11 @@ HEADER = (
     "over stdlib",
     "results",
 )
-LEGEND = "stdlib: concurrent.futures.ThreadPoolExecutor.  Times: best round.  Below 1x is slower."
+LEGEND = (
+    "stdlib: concurrent.futures.ThreadPoolExecutor, and asyncio's own loop for what asyncio does."
+    "\nTimes: best round.  Below 1x is slower."
+)
+QUANTILES = {"p50": "median", "p90": "90 %", "p99": "99 %"}
 
 
 def heading() -> str:
@@ -33,7 +37,10 @@ def heading() -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """One row a section: best time of every side, and how much faster treadle was."""
-    return aligned([HEADER, *map(_row, outcomes)]) + "\n" + LEGEND
+    parts = [aligned([HEADER, *map(_row, outcomes)]), LEGEND]
+    if latencies := [line for outcome in outcomes for line in _latency(outcome)]:
+        parts += ["", aligned([("time of an echo", "loop", *QUANTILES.values()), *latencies])]
+    return "\n".join(parts)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -76,11 +83,17 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     return (
         outcome.section.title,
         str(outcome.section.workers),
-        *(seconds(outcome.best(role)) for role in (Role.ALONE, Role.STANDARD, Role.TREADLE)),
+        *(seconds(outcome.best(role)) for role in (Role.ALONE, outcome.standard, Role.TREADLE)),
         factor(outcome.speedup(Role.ALONE)),
-        factor(outcome.speedup(Role.STANDARD)),
+        factor(outcome.speedup(outcome.standard)),
         "agree" if outcome.difference is None else "DIFFER",
     )
+
+
+def _latency(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    for role, found in outcome.latency.items():
+        times = (seconds(found.get(name)) for name in QUANTILES)
+        yield outcome.section.title, role.value, *times
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -99,8 +112,8 @@ def _section_json(outcome: Outcome) -> dict[str, object]:
         "seconds": {role.value: times for role, times in outcome.seconds.items()},
         "best": {role.value: outcome.best(role) for role in outcome.seconds},
         "speedup": {
-            "over one by one": outcome.speedup(Role.ALONE),
-            "over concurrent.futures": outcome.speedup(Role.STANDARD),
+            f"over {role.value}": outcome.speedup(role) for role in (Role.ALONE, outcome.standard)
         },
+        "latency": {role.value: dict(found) for role, found in outcome.latency.items()},
         "difference": outcome.difference,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ class Role(enum.Enum):
 
     ALONE = "one by one"
     STANDARD = "concurrent.futures"
+    STOCK_LOOP = "asyncio"
     TREADLE = "treadle"
 
 
@@ -35,6 +36,7 @@ class Settings:
     items: int = 100_000
     file_bytes: int = 64 << 20
     workers: int | None = None
+    messages: int = 30_000
     rounds: int = 3
 
 
@@ -44,12 +46,14 @@ class Side:
 
     `run` does the whole job, calls its argument now and then to show progress, and returns the
     results in an order that does not depend on timing.  `once` is for a side whose time is so
-    long or so stable that further rounds would only make the demo slower.
+    long or so stable that further rounds would only make the demo slower.  `latency`, where there
+    is any to speak of, gives quantiles of how long requests took in the last run, in seconds.
     """
 
     role: Role
     run: Callable[[Tick], Sequence[object]]
     once: bool = False
+    latency: Callable[[], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,20 @@ class Section:
 
 @dataclass
 class Outcome:
-    """Times in seconds of every round of every side, and the first difference found, if any."""
+    """Times in seconds of every round of every side, and the first difference found, if any.
+
+    `latency` has the quantiles of a side's best round.
+    """
 
     section: Section
     seconds: dict[Role, list[float]] = field(default_factory=dict)
     difference: str | None = None
+    latency: dict[Role, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def standard(self) -> Role:
+        """The side that stands for the standard library."""
+        return Role.STOCK_LOOP if Role.STOCK_LOOP in self.seconds else Role.STANDARD
 
     def best(self, role: Role) -> float | None:
         """The shortest time of a side; None if the section has no such side."""
@@ -103,6 +116,8 @@ def run_section(section: Section, rounds: int, progress: Progress) -> Outcome:
             results = side.run(progress.tick)
             elapsed = time.perf_counter() - started
             outcome.seconds.setdefault(side.role, []).append(elapsed)
+            if side.latency is not None and elapsed == outcome.best(side.role):
+                outcome.latency[side.role] = side.latency()
             if reference is None:
                 reference = side, results
             elif outcome.difference is None:
