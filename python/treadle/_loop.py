@@ -19,6 +19,7 @@ from . import _native
 from ._names import NameLookup
 from ._pool import ThreadPoolExecutor
 from ._signals import SignalLoop
+from ._watchdog import watch_over, watch_over_by_environment
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -145,6 +146,7 @@ class EventLoop(_native.LoopBase, NameLookup, SignalLoop):
     def __init__(self) -> None:
         self._open()
         super().__init__(LoopSelector(self))
+        watch_over_by_environment(self)
 
     @property
     def _ready(self) -> _ReadyView:
@@ -161,6 +163,16 @@ class EventLoop(_native.LoopBase, NameLookup, SignalLoop):
     @_scheduled.setter
     def _scheduled(self, value: Any) -> None:
         """The base class makes a list; the heap is native."""
+
+    def watchdog(self, seconds: float | None) -> None:
+        """Log a warning when a callback blocks the loop for longer than `seconds`.
+
+        It is logged to "asyncio" while the callback blocks, with the running task and
+        the stack of the loop's thread; once for each such callback. None or 0 switches
+        it off. The environment variable TREADLE_WATCHDOG sets it for new loops.
+        ValueError for a negative number; RuntimeError if the loop is closed.
+        """
+        watch_over(self, seconds)
 
     def run_forever(self) -> None:
         """Run until stop() is called."""

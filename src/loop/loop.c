@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "loop/dns.h"
 #include "loop/watch.h"
+#include "loop/watchdog.h"
 #include "py/args.h"
 #include "py/errors.h"
 
@@ -126,6 +127,7 @@ close_native(LoopObject *self)
     if (!self->open)
         return;
     self->open = false;
+    tdl_watchdog_stop(self);
     struct tdl_item *item = tdl_inbox_close(&self->inbox);
     while (item != NULL) {
         struct tdl_item *next = item->next;
@@ -462,7 +464,8 @@ tdl_loop_exec(PyObject *module)
         add_methods(*type, tdl_loop_schedule_methods) < 0 ||
         add_methods(*type, tdl_loop_watch_methods) < 0 ||
         add_methods(*type, tdl_loop_run_methods) < 0 ||
-        add_methods(*type, tdl_loop_stats_methods) < 0)
+        add_methods(*type, tdl_loop_stats_methods) < 0 ||
+        add_methods(*type, tdl_loop_watchdog_methods) < 0 || tdl_watchdog_exec(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, functions) < 0)
         return -1;

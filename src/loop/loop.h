@@ -39,11 +39,13 @@ typedef struct {
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
     struct tdl_loop_stats stats;
-    unsigned unpolled;            /* turns since the poller was last asked */
-    _Atomic unsigned long thread; /* ident of the thread that runs it, 0: none */
-    _Atomic bool polling;         /* in a poll that may block */
-    bool open;                    /* _open() was called, _close_native() was not */
-    bool custom_time;             /* somebody has replaced time() */
+    unsigned unpolled;               /* turns since the poller was last asked */
+    _Atomic unsigned long thread;    /* ident of the thread that runs it, 0: none */
+    _Atomic(PyThreadState *) tstate; /* that thread's; borrowed */
+    _Atomic bool polling;            /* in a poll that may block */
+    PyObject *watchdog;              /* strong; or NULL */
+    bool open;                       /* _open() was called, _close_native() was not */
+    bool custom_time;                /* somebody has replaced time() */
     bool debug;
     _Atomic bool closed;
     _Atomic bool stopping;

@@ -183,10 +183,25 @@ turn(LoopObject *self, bool poll)
     return run_ready(self);
 }
 
+/* Note who runs it.  Returns what `thread` was: the loop may be run from inside. */
+static unsigned long
+enter(LoopObject *self)
+{
+    unsigned long before = self->thread;
+    self->tstate = PyThreadState_Get();
+    self->thread = PyThread_get_thread_ident();
+    return before;
+}
+
 static PyObject *
 run_once(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
-    if (tdl_loop_check_closed(self) < 0 || turn(self, true) < 0)
+    if (tdl_loop_check_closed(self) < 0)
+        return NULL;
+    unsigned long before = enter(self);
+    int r = turn(self, true);
+    self->thread = before;
+    if (r < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -197,8 +212,7 @@ run_until_stopped(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
     if (tdl_loop_check_closed(self) < 0)
         return NULL;
-    unsigned long before = self->thread;
-    self->thread = PyThread_get_thread_ident();
+    unsigned long before = enter(self);
     bool poll = true;
     int r;
     do {

@@ -126,4 +126,27 @@ tdl_err_put_steal(PyObject *exc)
 }
 #endif
 
+/* Write the Python stack of `tstate`'s thread to `fd`, from any thread and without the
+ * GIL, as faulthandler does; nothing on versions that keep this to themselves. */
+#if PY_VERSION_HEX >= 0x030F0000
+static inline void
+tdl_dump_stack(int fd, PyThreadState *tstate)
+{
+    PyUnstable_DumpTraceback(fd, tstate);
+}
+#elif PY_VERSION_HEX < 0x030D0000
+PyAPI_FUNC(void) _Py_DumpTraceback(int fd, PyThreadState *tstate);
+
+static inline void
+tdl_dump_stack(int fd, PyThreadState *tstate)
+{
+    _Py_DumpTraceback(fd, tstate);
+}
+#else
+static inline void
+tdl_dump_stack(int Py_UNUSED(fd), PyThreadState *Py_UNUSED(tstate))
+{
+}
+#endif
+
 #endif

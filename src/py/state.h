@@ -107,6 +107,7 @@ struct tdl_objects {
     PyTypeObject *ThreadSafeHandle; /* NULL before 3.14 */
     PyObject *rlock;                /* threading.RLock, from 3.14 on */
     PyTypeObject *LoopBase;
+    PyTypeObject *Watchdog;
 };
 
 struct tdl_state {
