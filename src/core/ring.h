@@ -75,6 +75,19 @@ tdl_ring_push(struct tdl_ring *ring, void *item)
     return 0;
 }
 
+/* Make sure that the next `n` pushes succeed.
+ * Returns 0, or -ENOMEM with the ring unchanged. */
+static inline int
+tdl_ring_reserve(struct tdl_ring *ring, size_t n)
+{
+    while (ring->capacity - tdl_ring_count(ring) < n) {
+        int r = tdl_ring_grow(ring);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* Put `item`, not NULL, before all others: the next pop returns it.
  * Returns 0, or -ENOMEM with the ring unchanged.  Cannot fail directly after a
  * pop that returned an item: its slot, or the one of a smaller ring, is free. */

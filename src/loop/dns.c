@@ -64,7 +64,6 @@ is_numeric_address(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_
 }
 
 PyMethodDef tdl_dns_functions[] = {
-    {"_is_numeric_address", TDL_METHOD(is_numeric_address), METH_FASTCALL,
-     NULL},
+    {"_is_numeric_address", TDL_METHOD(is_numeric_address), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -75,8 +75,7 @@ tdl_flow_set_limits(struct tdl_flow *flow, PyObject *high, PyObject *low)
                      lower);
         ordered = -1;
     }
-    if (ordered > 0 &&
-        (bytes_of(upper, &marks.high) < 0 || bytes_of(lower, &marks.low) < 0))
+    if (ordered > 0 && (bytes_of(upper, &marks.high) < 0 || bytes_of(lower, &marks.low) < 0))
         ordered = -1;
     Py_XDECREF(upper);
     Py_XDECREF(lower);

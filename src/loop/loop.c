@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "loop/dns.h"
+#include "loop/ready.h"
 #include "loop/watch.h"
 #include "loop/watchdog.h"
 #include "py/args.h"
@@ -18,29 +19,25 @@ tdl_loop_check_closed(LoopObject *self)
     return -1;
 }
 
-int
-tdl_loop_push_ready(LoopObject *self, PyObject *handle)
+/* Whether no subclass has put something else in the place of our method `name`. */
+static bool
+has_own(LoopObject *self, const char *name)
 {
-    int r;
-    Py_INCREF(handle);
-    TDL_CRITICAL_BEGIN(self);
-    r = tdl_ring_push(&self->ready, handle);
-    TDL_CRITICAL_END();
-    if (r < 0) {
-        Py_DECREF(handle);
-        return tdl_raise_errno(r);
-    }
-    return 0;
+    PyObject *ours = PyObject_GetAttrString((PyObject *)self->st->objects.LoopBase, name);
+    PyObject *found = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
+    bool own = ours != NULL && ours == found;
+    Py_XDECREF(ours);
+    Py_XDECREF(found);
+    PyErr_Clear();
+    return own;
 }
 
-PyObject *
-tdl_loop_pop_ready(LoopObject *self)
+/* Look what of the methods that native code would bypass is still native. */
+static void
+look_for_overrides(LoopObject *self)
 {
-    PyObject *handle;
-    TDL_CRITICAL_BEGIN(self);
-    handle = tdl_ring_pop(&self->ready);
-    TDL_CRITICAL_END();
-    return handle;
+    self->custom_time = !has_own(self, "time");
+    self->plain = has_own(self, "call_soon") && has_own(self, "_timer_handle_cancelled");
 }
 
 void
@@ -71,20 +68,7 @@ static void
 release_timer(struct tdl_timer *timer, void *arg)
 {
     LoopObject *self = arg;
-    Py_DECREF(tdl_handle_of_timer(self->st, timer));
-}
-
-/* Whether a subclass has a clock of its own. */
-static bool
-overrides_time(LoopObject *self)
-{
-    PyObject *ours = PyObject_GetAttrString((PyObject *)self->st->objects.LoopBase, "time");
-    PyObject *found = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "time");
-    bool differs = ours != found;
-    Py_XDECREF(ours);
-    Py_XDECREF(found);
-    PyErr_Clear();
-    return differs;
+    tdl_handle_release(self->st, tdl_handle_of_timer(self->st, timer));
 }
 
 static PyObject *
@@ -107,17 +91,9 @@ loop_open(LoopObject *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     tdl_inbox_init(&self->inbox);
-    self->custom_time = overrides_time(self);
+    look_for_overrides(self);
     self->open = true;
     Py_RETURN_NONE;
-}
-
-static void
-clear_ready(LoopObject *self)
-{
-    PyObject *handle;
-    while ((handle = tdl_loop_pop_ready(self)) != NULL)
-        Py_DECREF(handle);
 }
 
 /* Close the descriptors and drop what is queued. */
@@ -131,7 +107,7 @@ close_native(LoopObject *self)
     struct tdl_item *item = tdl_inbox_close(&self->inbox);
     while (item != NULL) {
         struct tdl_item *next = item->next;
-        Py_DECREF(tdl_handle_of_item(self->st, item));
+        tdl_handle_release(self->st, tdl_handle_of_item(self->st, item));
         item = next;
     }
     tdl_watch_clear(self);
@@ -154,13 +130,24 @@ loop_time(LoopObject *self, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble((double)tdl_clock_now() * 1e-9);
 }
 
-/* A clock that is put on the instance moves the timers too. */
+/* A clock that is put on the instance moves the timers too, and a call_soon() that is
+ * put there wants handles. */
 static int
 loop_setattro(PyObject *op, PyObject *name, PyObject *value)
 {
-    if (PyUnicode_CompareWithASCIIString(name, "time") == 0)
-        ((LoopObject *)op)->custom_time = value != NULL || overrides_time((LoopObject *)op);
-    return PyObject_GenericSetAttr(op, name, value);
+    LoopObject *self = (LoopObject *)op;
+    int r = PyObject_GenericSetAttr(op, name, value);
+    bool time = PyUnicode_CompareWithASCIIString(name, "time") == 0;
+    bool soon = PyUnicode_CompareWithASCIIString(name, "call_soon") == 0 ||
+                PyUnicode_CompareWithASCIIString(name, "_timer_handle_cancelled") == 0;
+    if (r < 0 || !(time || soon))
+        return r;
+    look_for_overrides(self);
+    if (value != NULL && time)
+        self->custom_time = true;
+    if (value != NULL && soon)
+        self->plain = false;
+    return 0;
 }
 
 /* ---- the queues as Python sees them ------------------------------------------------- */
@@ -175,7 +162,7 @@ write_to_self(LoopObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 ready_append(LoopObject *self, PyObject *handle)
 {
-    if (tdl_loop_push_ready(self, handle) < 0)
+    if (tdl_ready_push(self, handle) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -183,26 +170,23 @@ ready_append(LoopObject *self, PyObject *handle)
 static PyObject *
 ready_popleft(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *handle = tdl_loop_pop_ready(self);
-    if (handle == NULL)
-        PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
-    return handle;
+    struct tdl_ready entry;
+    if (tdl_ready_pop(self, &entry))
+        return tdl_ready_as_handle(self, &entry);
+    PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
+    return NULL;
 }
 
 static PyObject *
 ready_list(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
-    size_t n = tdl_ring_count(&self->ready);
-    PyObject *list = PyList_New((Py_ssize_t)n);
-    for (size_t i = 0; list != NULL && i < n; i++)
-        PyList_SET_ITEM(list, (Py_ssize_t)i, Py_NewRef(tdl_ring_at(&self->ready, i)));
-    return list;
+    return tdl_ready_list(self);
 }
 
 static PyObject *
 ready_clear(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
-    clear_ready(self);
+    tdl_ready_clear(self);
     Py_RETURN_NONE;
 }
 
@@ -307,16 +291,22 @@ loop_check_closed(LoopObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
+get_task_factory(LoopObject *self, void *Py_UNUSED(closure))
 {
-    PyObject *args[2] = {NULL, (PyObject *)self};
-    return PyObject_Vectorcall(self->st->objects.aio_future, args + 1,
-                               PY_VECTORCALL_ARGUMENTS_OFFSET, self->st->objects.loop_kwnames);
+    return Py_NewRef(self->task_factory);
+}
+
+static int
+set_task_factory(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(self->task_factory, Py_NewRef(value == NULL ? Py_None : value));
+    return 0;
 }
 
 static PyGetSetDef loop_getset[] = {
     {"_closed", (getter)get_closed, (setter)set_closed, NULL, NULL},
     {"_stopping", (getter)get_stopping, (setter)set_stopping, NULL, NULL},
+    {"_task_factory", (getter)get_task_factory, (setter)set_task_factory, NULL, NULL},
     {"_debug", (getter)get_debug, (setter)set_debug, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -328,8 +318,6 @@ static PyMethodDef loop_methods[] = {
      "get_debug($self, /)\n--\n\nReturn whether debug mode is on."},
     {"is_closed", (PyCFunction)loop_is_closed, METH_NOARGS,
      "is_closed($self, /)\n--\n\nReturn whether the loop was closed."},
-    {"create_future", (PyCFunction)create_future, METH_NOARGS,
-     "create_future($self, /)\n--\n\nReturn a new asyncio.Future of this loop."},
     {"_check_closed", (PyCFunction)loop_check_closed, METH_NOARGS, NULL},
     {"_open", (PyCFunction)loop_open, METH_NOARGS, NULL},
     {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, NULL},
@@ -362,6 +350,7 @@ loop_tp_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
     tdl_ring_init(&self->ready);
     tdl_heap_init(&self->timers, release_timer, self);
     tdl_inbox_init(&self->inbox);
+    self->task_factory = Py_NewRef(Py_None);
     return (PyObject *)self;
 }
 
@@ -369,20 +358,27 @@ static int
 loop_traverse(LoopObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (size_t i = 0; i < tdl_ring_count(&self->ready); i++)
-        Py_VISIT((PyObject *)tdl_ring_at(&self->ready, i));
-    for (size_t i = 0; i < self->timers.count; i++)
-        Py_VISIT(tdl_handle_of_timer(self->st, self->timers.entries[i].timer));
-    return tdl_watch_traverse(self, visit, arg);
+    Py_VISIT(self->task_factory);
+    Py_VISIT(self->loop_kwargs);
+    int r = tdl_ready_traverse(self, visit, arg);
+    for (size_t i = 0; r == 0 && i < self->timers.count; i++)
+        r = tdl_handle_visit(
+            self->st, tdl_handle_of_timer(self->st, self->timers.entries[i].timer), visit, arg);
+    if (r == 0)
+        r = tdl_context_traverse(&self->contexts, visit, arg);
+    return r != 0 ? r : tdl_watch_traverse(self, visit, arg);
 }
 
 static int
 loop_clear(LoopObject *self)
 {
     close_native(self);
-    clear_ready(self);
+    tdl_ready_clear(self);
     tdl_heap_fini(&self->timers);
     tdl_watch_clear(self);
+    tdl_context_clear(&self->contexts);
+    Py_CLEAR(self->loop_kwargs);
+    Py_XSETREF(self->task_factory, Py_NewRef(Py_None));
     return 0;
 }
 
@@ -394,6 +390,7 @@ loop_dealloc(LoopObject *self)
     loop_clear(self);
     tdl_ring_fini(&self->ready);
     PyMem_Free(self->watches);
+    Py_CLEAR(self->task_factory);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -428,6 +425,24 @@ add_methods(PyTypeObject *type, PyMethodDef *methods)
     return 0;
 }
 
+static int
+import_asyncio(struct tdl_objects *o)
+{
+    const struct tdl_import helpers[] = {{"extract_stack", &o->aio_extract_stack},
+                                         {NULL, NULL}};
+    const struct tdl_import futures[] = {{"Future", &o->aio_future}, {NULL, NULL}};
+    const struct tdl_import tasks[] = {
+        {"Task", &o->aio_task}, {"__dict__", &o->aio_tasks_dict}, {NULL, NULL}};
+    const struct tdl_import base[] = {{"BaseEventLoop", &o->aio_base_loop}, {NULL, NULL}};
+    if (tdl_state_import("asyncio.format_helpers", helpers) < 0 ||
+        tdl_state_import("asyncio.futures", futures) < 0 ||
+        tdl_state_import("asyncio.tasks", tasks) < 0 ||
+        tdl_state_import("asyncio.base_events", base) < 0)
+        return -1;
+    Py_XSETREF(o->aio_create_task, PyObject_GetAttrString(o->aio_base_loop, "create_task"));
+    return o->aio_create_task == NULL ? -1 : 0;
+}
+
 /* _init_loop(report_callback_error): what needs asyncio, before the first loop. */
 static PyObject *
 init_loop(PyObject *module, PyObject *report)
@@ -435,18 +450,9 @@ init_loop(PyObject *module, PyObject *report)
     struct tdl_objects *o = &tdl_state_of(module)->objects;
     if (o->report_callback_error != NULL)
         Py_RETURN_NONE;
-    PyObject *helpers = PyImport_ImportModule("asyncio.format_helpers");
-    PyObject *futures = helpers == NULL ? NULL : PyImport_ImportModule("asyncio.futures");
-    if (futures != NULL) {
-        o->aio_extract_stack = PyObject_GetAttrString(helpers, "extract_stack");
-        o->aio_future = PyObject_GetAttrString(futures, "Future");
-        o->loop_kwnames = Py_BuildValue("(s)", "loop");
-    }
-    Py_XDECREF(futures);
-    Py_XDECREF(helpers);
-    if (o->aio_extract_stack == NULL || o->aio_future == NULL || o->loop_kwnames == NULL ||
-        tdl_handle_exec(module) < 0)
+    if (import_asyncio(o) < 0 || tdl_handle_exec(module) < 0)
         return NULL;
+    tdl_state_of(module)->contexts_comparable = tdl_context_probe();
     o->report_callback_error = Py_NewRef(report);
     Py_RETURN_NONE;
 }
@@ -462,6 +468,7 @@ tdl_loop_exec(PyObject *module)
     PyTypeObject **type = &tdl_state_of(module)->objects.LoopBase;
     if (tdl_state_add_type(module, &loop_spec, type) < 0 ||
         add_methods(*type, tdl_loop_schedule_methods) < 0 ||
+        add_methods(*type, tdl_loop_create_methods) < 0 ||
         add_methods(*type, tdl_loop_watch_methods) < 0 ||
         add_methods(*type, tdl_loop_run_methods) < 0 ||
         add_methods(*type, tdl_loop_stats_methods) < 0 ||

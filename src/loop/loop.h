@@ -13,6 +13,7 @@
 #include "core/poller.h"
 #include "core/ring.h"
 #include "core/wakeup.h"
+#include "loop/context.h"
 #include "loop/handle.h"
 #include "loop/stats.h"
 
@@ -31,14 +32,18 @@ struct tdl_watch {
 typedef struct {
     PyObject_HEAD
     struct tdl_state *st;
-    struct tdl_ring ready;    /* handles, strong */
+    struct tdl_ring ready;    /* strong; see loop/ready.h */
+    size_t bare;              /* bare calls in the ready queue */
     struct tdl_heap timers;   /* handles' timers, strong */
     struct tdl_inbox inbox;   /* handles' items, strong; any thread posts */
     struct tdl_wakeup wakeup; /* any thread signals */
     struct tdl_poller poller;
+    struct tdl_contexts contexts;
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
     struct tdl_loop_stats stats;
+    PyObject *task_factory;          /* strong; Py_None: none */
+    PyObject *loop_kwargs;           /* {'loop': this one}, or NULL */
     unsigned unpolled;               /* turns since the poller was last asked */
     _Atomic unsigned long thread;    /* ident of the thread that runs it, 0: none */
     _Atomic(PyThreadState *) tstate; /* that thread's; borrowed */
@@ -46,6 +51,7 @@ typedef struct {
     PyObject *watchdog;              /* strong; or NULL */
     bool open;                       /* _open() was called, _close_native() was not */
     bool custom_time;                /* somebody has replaced time() */
+    bool plain;                      /* nobody has replaced call_soon() */
     bool debug;
     _Atomic bool closed;
     _Atomic bool stopping;
@@ -54,13 +60,6 @@ typedef struct {
 /* The loop's clock in ns: its own, or the one that replaced it.
  * Returns 0 or -1 with an exception set. */
 int tdl_loop_now(LoopObject *loop, int64_t *now);
-
-/* Queue `handle` to be run in the next turn.  Takes no reference of the caller's.
- * Returns 0 or -1 with MemoryError set. */
-int tdl_loop_push_ready(LoopObject *loop, PyObject *handle);
-
-/* Take the handle that is to run next: a strong reference, or NULL if there is none. */
-PyObject *tdl_loop_pop_ready(LoopObject *loop);
 
 /* Queue what other threads have posted, and leave `mark` in the inbox.
  * Returns 0 or -1 with MemoryError set. */
@@ -71,14 +70,6 @@ int tdl_loop_check_closed(LoopObject *loop);
 
 /* Make sure another thread's post is seen.  Any thread. */
 void tdl_loop_wake(LoopObject *loop);
-
-/* What the methods that schedule take: callback, *args, context=None. Borrowed. */
-struct tdl_request {
-    PyObject *callback;
-    PyObject *const *args;
-    Py_ssize_t nargs;
-    PyObject *context; /* or NULL */
-};
 
 /* Parse the arguments of `method` behind the first `skip` positional ones.
  * Returns 0 or -1 with TypeError set. */
@@ -96,7 +87,11 @@ PyObject *tdl_loop_make_handle(LoopObject *loop, enum tdl_handle_kind kind,
 int tdl_loop_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *context);
 
-/* schedule.c, watch.c, run.c: the methods. */
+/* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
+int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
+
+/* schedule.c, create.c, watch.c, run.c: the methods. */
+extern PyMethodDef tdl_loop_create_methods[];
 extern PyMethodDef tdl_loop_schedule_methods[];
 extern PyMethodDef tdl_loop_watch_methods[];
 extern PyMethodDef tdl_loop_run_methods[];

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "core/clock.h"
-#include "loop/loop.h"
+#include "loop/ready.h"
 #include "loop/watch.h"
 #include "py/errors.h"
 
@@ -19,8 +19,9 @@ tdl_loop_take_posted(LoopObject *self, enum tdl_inbox_mark mark)
         struct tdl_item *next = item->next;
         PyObject *handle = tdl_handle_of_item(self->st, item);
         if (r == 0)
-            r = tdl_loop_push_ready(self, handle);
-        Py_DECREF(handle);
+            r = tdl_ready_push_steal(self, handle);
+        else
+            tdl_handle_release(self->st, handle);
         tdl_loop_count(&self->stats.posted, 1);
         item = next;
     }
@@ -131,20 +132,10 @@ collect_due(LoopObject *self)
     struct tdl_timer *timer;
     int r = 0;
     while (r == 0 && (timer = pop_due(self, now)) != NULL) {
-        PyObject *handle = tdl_handle_of_timer(self->st, timer);
         tdl_loop_count(&self->stats.fired, 1);
-        r = tdl_loop_push_ready(self, handle);
-        Py_DECREF(handle);
+        r = tdl_ready_push_steal(self, tdl_handle_of_timer(self->st, timer));
     }
     return r;
-}
-
-static int
-run_foreign(LoopObject *self, PyObject *handle)
-{
-    PyObject *r = PyObject_CallMethod((PyObject *)self, "_run_handle", "O", handle);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
 }
 
 /* Run what is ready now, not what becomes ready meanwhile. */
@@ -153,17 +144,13 @@ run_ready(LoopObject *self)
 {
     size_t todo = tdl_ring_count(&self->ready);
     int r = 0;
-    tdl_loop_count_ready(&self->stats, todo);
-    while (r == 0 && todo-- > 0) {
-        PyObject *handle = tdl_loop_pop_ready(self);
-        if (handle == NULL)
-            break; /* somebody emptied the queue, or ran the loop from inside */
+    struct tdl_ready entry;
+    tdl_loop_count_ready(&self->stats, tdl_ready_count(self));
+    /* somebody may empty the queue, or run the loop from inside */
+    while (r == 0 && todo > 0 && tdl_ready_pop(self, &entry)) {
+        todo -= entry.places < todo ? entry.places : todo;
         tdl_loop_count(&self->stats.callbacks, 1);
-        if (self->debug || !tdl_handle_check(self->st, handle))
-            r = run_foreign(self, handle);
-        else
-            r = tdl_handle_run(self->st, handle);
-        Py_DECREF(handle);
+        r = tdl_ready_run(self, &entry);
     }
     return r;
 }

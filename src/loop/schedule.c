@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "core/clock.h"
-#include "loop/loop.h"
+#include "loop/ready.h"
 #include "py/args.h"
 #include "py/errors.h"
 
@@ -54,8 +54,7 @@ PyObject *
 tdl_loop_make_handle(LoopObject *self, enum tdl_handle_kind kind,
                      const struct tdl_request *request, PyObject *when)
 {
-    return tdl_handle_new(self->st, kind, (PyObject *)self, request->callback, request->args,
-                          request->nargs, request->context, when, self->debug);
+    return tdl_handle_new(self->st, kind, (PyObject *)self, request, when, self->debug);
 }
 
 /* The handle, queued. */
@@ -66,7 +65,7 @@ schedule_soon(LoopObject *self, const struct tdl_request *request)
     if (tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
         return NULL;
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, request, NULL);
-    if (handle != NULL && tdl_loop_push_ready(self, handle) < 0)
+    if (handle != NULL && tdl_ready_push(self, handle) < 0)
         Py_CLEAR(handle);
     return handle;
 }
@@ -83,6 +82,43 @@ tdl_loop_soon(LoopObject *self, PyObject *callback, PyObject *const *args, Py_ss
     return handle == NULL ? -1 : 0;
 }
 
+/* Whether `type` is that of a task's step: its name has a module before it from 3.12 on. */
+static bool
+is_step(PyTypeObject *type)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+    return strcmp(dot == NULL ? type->tp_name : dot + 1, "TaskStepMethWrapper") == 0;
+}
+
+/* Whether `callback` is one of the two that asyncio's C code schedules itself, and
+ * whose handle it therefore drops: a task's step, and what wakes a task. */
+static bool
+is_internal(struct tdl_state *st, PyObject *callback)
+{
+    if (PyCFunction_CheckExact(callback)) {
+        PyMethodDef *method = ((PyCFunctionObject *)callback)->m_ml;
+        if (st->aio_wakeup == NULL && strcmp(method->ml_name, "task_wakeup") == 0 &&
+            Py_TYPE(PyCFunction_GET_SELF(callback)) == (PyTypeObject *)st->objects.aio_task)
+            st->aio_wakeup = method;
+        return method == st->aio_wakeup;
+    }
+    PyTypeObject *type = Py_TYPE(callback);
+    if (st->objects.aio_step == NULL && is_step(type))
+        st->objects.aio_step = (PyTypeObject *)Py_NewRef(type);
+    return type == st->objects.aio_step;
+}
+
+static PyObject *
+call_soon_bare(LoopObject *self, const struct tdl_request *request)
+{
+    if ((tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
+        tdl_ready_push_bare(self, request->callback,
+                            request->nargs == 0 ? NULL : request->args[0],
+                            request->context) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -91,7 +127,29 @@ call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon", true) < 0))
         return NULL;
+    if (self->plain && !self->debug && request.context != NULL && request.nargs <= 1 &&
+        is_internal(self->st, request.callback))
+        return call_soon_bare(self, &request);
     return schedule_soon(self, &request);
+}
+
+/* Whether nobody else can run the loop now: this thread does, or with the GIL nobody. */
+static bool
+is_ours(LoopObject *self)
+{
+    unsigned long thread = self->thread;
+    return thread == PyThread_get_thread_ident() || (!TDL_FREE_THREADED && thread == 0);
+}
+
+/* Queue a handle that is posted by the loop's own thread. */
+static PyObject *
+push_posted(LoopObject *self, PyObject *handle)
+{
+    if ((tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
+        tdl_ready_push(self, handle) < 0)
+        Py_CLEAR(handle);
+    tdl_loop_count(&self->stats.posted, 1);
+    return handle;
 }
 
 static PyObject *
@@ -106,6 +164,8 @@ call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_THREADSAFE, &request, NULL);
     if (handle == NULL)
         return NULL;
+    if (is_ours(self))
+        return push_posted(self, handle);
     Py_INCREF(handle); /* the inbox's */
     int r = tdl_inbox_post(&self->inbox, &tdl_handle_part(self->st, handle)->item);
     if (r < 0) {
@@ -141,7 +201,7 @@ schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when,
     Py_INCREF(handle); /* the heap's */
     int r;
     TDL_CRITICAL_BEGIN(self);
-    r = tdl_heap_push(&self->timers, &tdl_handle_part(self->st, handle)->timer, deadline);
+    r = tdl_heap_push(&self->timers, &tdl_handle_timer_part(self->st, handle)->timer, deadline);
     TDL_CRITICAL_END();
     if (r < 0) {
         Py_DECREF(handle);
@@ -194,16 +254,35 @@ call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
     return handle;
 }
 
+static void
+cancel_timer(LoopObject *self, PyObject *handle)
+{
+    int was_queued;
+    TDL_CRITICAL_BEGIN(self);
+    was_queued =
+        tdl_heap_cancel(&self->timers, &tdl_handle_timer_part(self->st, handle)->timer);
+    TDL_CRITICAL_END();
+    tdl_loop_count(&self->stats.cancelled, (uint64_t)was_queued);
+}
+
+int
+tdl_loop_timer_cancelled(LoopObject *self, PyObject *handle)
+{
+    if (self->plain) {
+        cancel_timer(self, handle);
+        return 0;
+    }
+    PyObject *told = PyObject_CallMethodOneArg((PyObject *)self,
+                                               self->st->names._timer_handle_cancelled, handle);
+    Py_XDECREF(told);
+    return told == NULL ? -1 : 0;
+}
+
 static PyObject *
 timer_handle_cancelled(LoopObject *self, PyObject *handle)
 {
-    if (!tdl_handle_check(self->st, handle))
-        Py_RETURN_NONE;
-    int was_queued;
-    TDL_CRITICAL_BEGIN(self);
-    was_queued = tdl_heap_cancel(&self->timers, &tdl_handle_part(self->st, handle)->timer);
-    TDL_CRITICAL_END();
-    tdl_loop_count(&self->stats.cancelled, (uint64_t)was_queued);
+    if (Py_IS_TYPE(handle, self->st->objects.TimerHandle))
+        cancel_timer(self, handle);
     Py_RETURN_NONE;
 }
 

@@ -17,9 +17,9 @@ struct tdl_loop_stats {
     _Atomic uint64_t polls;     /* times that the poller was asked */
     _Atomic uint64_t poll_ns;   /* spent in polls that may block */
     _Atomic uint64_t events;    /* descriptors that were ready */
-    _Atomic uint64_t posted;    /* handles from other threads */
-    _Atomic uint64_t callbacks; /* handles taken from the ready queue */
-    _Atomic uint64_t ready_max; /* most handles in the ready queue at the start of a turn */
+    _Atomic uint64_t posted;    /* handles of call_soon_threadsafe() */
+    _Atomic uint64_t callbacks; /* entries taken from the ready queue */
+    _Atomic uint64_t ready_max; /* most entries in the ready queue at the start of a turn */
     _Atomic uint64_t fired;     /* timers whose deadline came */
     _Atomic uint64_t cancelled; /* timers cancelled before */
     _Atomic uint64_t slow;      /* callbacks that debug mode has reported */
@@ -34,7 +34,7 @@ tdl_loop_count(_Atomic uint64_t *counter, uint64_t n)
                           memory_order_relaxed);
 }
 
-/* Note that a turn begins with `ready` handles to run. */
+/* Note that a turn begins with `ready` entries to run. */
 static inline void
 tdl_loop_count_ready(struct tdl_loop_stats *stats, uint64_t ready)
 {

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "loop/io.h"
+#include "loop/ready.h"
 #include "loop/watch.h"
 #include "py/args.h"
 #include "py/errors.h"
@@ -109,7 +110,7 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     }
     if (before != NULL) {
         int r = tdl_handle_cancel(self->st, before);
-        Py_DECREF(before);
+        tdl_handle_release(self->st, before);
         if (r < 0)
             Py_CLEAR(handle);
     }
@@ -136,7 +137,7 @@ remove_watch(LoopObject *self, PyObject *file, bool writer)
     int r = tdl_watch_update(self, fd, old, mask_of(watch));
     if (tdl_handle_cancel(self->st, handle) < 0)
         r = -1;
-    Py_DECREF(handle);
+    tdl_handle_release(self->st, handle);
     if (r < 0)
         return NULL;
     Py_RETURN_TRUE;
@@ -169,7 +170,7 @@ remove_writer(LoopObject *self, PyObject *file)
 static int
 queue_watcher(LoopObject *self, PyObject *handle)
 {
-    return handle == NULL ? 0 : tdl_loop_push_ready(self, handle);
+    return handle == NULL ? 0 : tdl_ready_push(self, handle);
 }
 
 /* Closed without being removed, and open elsewhere: it would be reported for ever. */
@@ -210,13 +211,31 @@ tdl_watch_dispatch(LoopObject *self, int fd, unsigned events)
     return 0;
 }
 
+static int
+visit_handle(LoopObject *self, PyObject *handle, visitproc visit, void *arg)
+{
+    return handle == NULL ? 0 : tdl_handle_visit(self->st, handle, visit, arg);
+}
+
+static void
+drop_handle(LoopObject *self, PyObject **place)
+{
+    PyObject *handle = *place;
+    *place = NULL;
+    if (handle != NULL)
+        tdl_handle_release(self->st, handle);
+}
+
 int
 tdl_watch_traverse(LoopObject *self, visitproc visit, void *arg)
 {
     for (int fd = 0; fd < self->nwatches; fd++) {
         struct tdl_watch *watch = &self->watches[fd];
-        Py_VISIT(watch->reader);
-        Py_VISIT(watch->writer);
+        int r = visit_handle(self, watch->reader, visit, arg);
+        if (r == 0)
+            r = visit_handle(self, watch->writer, visit, arg);
+        if (r != 0)
+            return r;
         if (watch->io != NULL && watch->io->events != 0)
             Py_VISIT(watch->io->owner);
     }
@@ -241,8 +260,8 @@ void
 tdl_watch_clear(LoopObject *self)
 {
     for (int fd = 0; fd < self->nwatches; fd++) {
-        Py_CLEAR(self->watches[fd].reader);
-        Py_CLEAR(self->watches[fd].writer);
+        drop_handle(self, &self->watches[fd].reader);
+        drop_handle(self, &self->watches[fd].writer);
         clear_io(&self->watches[fd]);
     }
 }

@@ -23,8 +23,8 @@ struct dog {
     _Atomic unsigned references;
     _Atomic uint32_t stopped; /* 0, or 1: the sleeper is woken */
     struct tdl_lock lock;
-    LoopObject *loop;    /* not owned; NULL once stopped; lock */
-    int64_t limit;       /* ns; fixed */
+    LoopObject *loop; /* not owned; NULL once stopped; lock */
+    int64_t limit;    /* ns; fixed */
     struct tdl_state *st;
     unsigned generation; /* tdl_state.generation when made; fixed */
     uint64_t beat;       /* the rest is the waiting thread's: as last seen */

@@ -13,20 +13,14 @@ init_names(struct tdl_names *names)
     return 0;
 }
 
-/* Import `module` and get its attributes: pairs of name and place, ended by NULL. */
-struct import {
-    const char *name;
-    PyObject **place;
-};
-
-static int
-import_from(const char *module, const struct import *wanted)
+int
+tdl_state_import(const char *module, const struct tdl_import *wanted)
 {
     PyObject *m = PyImport_ImportModule(module);
     if (m == NULL)
         return -1;
     for (; wanted->name != NULL; wanted++) {
-        *wanted->place = PyObject_GetAttrString(m, wanted->name);
+        Py_XSETREF(*wanted->place, PyObject_GetAttrString(m, wanted->name));
         if (*wanted->place == NULL) {
             Py_DECREF(m);
             return -1;
@@ -39,7 +33,7 @@ import_from(const char *module, const struct import *wanted)
 static int
 init_futures(struct tdl_objects *o)
 {
-    const struct import base[] = {
+    const struct tdl_import base[] = {
         {"Future", &o->cf_future},
         {"PENDING", &o->state_names[0]},
         {"RUNNING", &o->state_names[1]},
@@ -52,19 +46,20 @@ init_futures(struct tdl_objects *o)
         {"LOGGER", &o->logger},
         {NULL, NULL},
     };
-    const struct import thread[] = {{"BrokenThreadPool", &o->BrokenThreadPool}, {NULL, NULL}};
-    if (import_from("concurrent.futures._base", base) < 0)
+    const struct tdl_import thread[] = {{"BrokenThreadPool", &o->BrokenThreadPool},
+                                        {NULL, NULL}};
+    if (tdl_state_import("concurrent.futures._base", base) < 0)
         return -1;
-    return import_from("concurrent.futures.thread", thread);
+    return tdl_state_import("concurrent.futures.thread", thread);
 }
 
 int
 tdl_state_init(struct tdl_state *st)
 {
     struct tdl_objects *o = &st->objects;
-    const struct import collections[] = {{"deque", &o->deque}, {NULL, NULL}};
+    const struct tdl_import collections[] = {{"deque", &o->deque}, {NULL, NULL}};
     if (init_names(&st->names) < 0 || init_futures(o) < 0 ||
-        import_from("collections", collections) < 0)
+        tdl_state_import("collections", collections) < 0)
         return -1;
     o->exc_info_kwnames = Py_BuildValue("(s)", "exc_info");
     return o->exc_info_kwnames == NULL ? -1 : 0;
@@ -84,6 +79,8 @@ tdl_state_clear(struct tdl_state *st)
 {
     PyObject **objects = (PyObject **)&st->objects;
     PyObject **names = (PyObject **)&st->names;
+    for (int kind = 0; kind < TDL_STATE_HANDLES; kind++)
+        tdl_freelist_clear(&st->handles[kind]);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->objects); i++)
         Py_CLEAR(objects[i]);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->names); i++)

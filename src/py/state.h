@@ -11,6 +11,7 @@
 
 #include "core/lock.h"
 #include "py/compat.h"
+#include "py/freelist.h"
 
 /* Names that are looked up or called often, interned once. */
 #define TDL_NAMES(X)           \
@@ -49,6 +50,7 @@
     X(_call_connection_lost)   \
     X(_call_soon)              \
     X(_check_closed)           \
+    X(_run_handle)             \
     X(_condition)              \
     X(_detach)                 \
     X(_spawn_worker)           \
@@ -57,7 +59,7 @@
     X(_timer_handle_cancelled) \
     X(_waiters)
 
-enum { TDL_STATE_NAMES = 5 };
+enum { TDL_STATE_NAMES = 5, TDL_STATE_HANDLES = 3 };
 
 struct tdl_names {
 #define TDL_NAME_FIELD(name) PyObject *name;
@@ -100,12 +102,15 @@ struct tdl_objects {
     /* the loop, made by _init_loop() */
     PyObject *aio_extract_stack; /* asyncio.format_helpers.extract_stack */
     PyObject *aio_future;        /* asyncio.Future */
-    PyObject *loop_kwnames;      /* ('loop',) */
+    PyObject *aio_task;          /* asyncio.Task */
+    PyObject *aio_tasks_dict;    /* of the module asyncio.tasks */
+    PyObject *aio_base_loop;     /* asyncio.BaseEventLoop */
+    PyObject *aio_create_task;   /* its create_task() */
     PyObject *report_callback_error;
     PyTypeObject *Handle;
     PyTypeObject *TimerHandle;
     PyTypeObject *ThreadSafeHandle; /* NULL before 3.14 */
-    PyObject *rlock;                /* threading.RLock, from 3.14 on */
+    PyTypeObject *aio_step;         /* type of the callable that a task schedules, once seen */
     PyTypeObject *LoopBase;
     PyTypeObject *Watchdog;
 };
@@ -118,7 +123,11 @@ struct tdl_state {
     _Atomic bool exiting;     /* interpreter exit has begun: no more jobs; set once */
     unsigned generation;      /* +1 in each forked child; written with the world stopped */
     size_t handle_offset;     /* of the native part in handles; set by _init_loop() */
-    int aio_cell_destination; /* closure cells of that callback */
+    size_t handle_tail;       /* of what only some handles have; set by _init_loop() */
+    bool contexts_comparable; /* see loop/context.h; set by _init_loop() */
+    PyMethodDef *aio_wakeup;  /* of the function that wakes a task, once seen */
+    struct tdl_freelist handles[TDL_STATE_HANDLES]; /* dead handles of each kind */
+    int aio_cell_destination;                       /* closure cells of that callback */
     int aio_cell_loop;
 };
 
@@ -147,6 +156,16 @@ int tdl_state_init(struct tdl_state *st);
 
 int tdl_state_traverse(struct tdl_state *st, visitproc visit, void *arg);
 void tdl_state_clear(struct tdl_state *st);
+
+/* An attribute of a module, and where among the state's objects it goes. */
+struct tdl_import {
+    const char *name;
+    PyObject **place;
+};
+
+/* Import `module` and get its attributes `wanted`, which an entry without a name
+ * ends.  Returns 0, or -1 with an exception set. */
+int tdl_state_import(const char *module, const struct tdl_import *wanted);
 
 /* Make a heap type from `spec`, keep it in `*slot`, and add it to `module`
  * under its name.  Returns 0, or -1 with an exception set. */

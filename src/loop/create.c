@@ -1,0 +1,90 @@
+/* create_future() and create_task(). */
+#include "loop/loop.h"
+#include "py/args.h"
+
+/* type(*args, loop=self) without the detour that calling a type takes. */
+static PyObject *
+make(LoopObject *self, PyObject *type, PyObject *args)
+{
+    PyTypeObject *t = (PyTypeObject *)type;
+    if (self->loop_kwargs == NULL) {
+        self->loop_kwargs = Py_BuildValue("{sO}", "loop", (PyObject *)self);
+        if (self->loop_kwargs == NULL)
+            return NULL;
+    }
+    PyObject *made = t->tp_new(t, args, NULL);
+    if (made != NULL && t->tp_init(made, args, self->loop_kwargs) < 0)
+        Py_CLEAR(made);
+    return made;
+}
+
+static PyObject *
+create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *empty = PyTuple_New(0);
+    PyObject *future = empty == NULL ? NULL : make(self, self->st->objects.aio_future, empty);
+    Py_XDECREF(empty);
+    return future;
+}
+
+/* Whether no keyword says more than its default. */
+static bool
+all_none(PyObject *const *values, PyObject *kwnames)
+{
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (values[i] != Py_None || (PyUnicode_CompareWithASCIIString(name, "name") != 0 &&
+                                     PyUnicode_CompareWithASCIIString(name, "context") != 0))
+            return false;
+    }
+    return true;
+}
+
+/* Whether asyncio.tasks.Task is still what it was when the loop was set up. */
+static bool
+has_stock_task(struct tdl_objects *o)
+{
+    return PyDict_GetItemString(o->aio_tasks_dict, "Task") == o->aio_task;
+}
+
+/* As asyncio does it, with its signature of this version. */
+static PyObject *
+create_task_as_stock(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
+{
+    Py_ssize_t all = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
+    PyObject **stack = PyMem_New(PyObject *, all + 1);
+    if (stack == NULL)
+        return PyErr_NoMemory();
+    stack[0] = (PyObject *)self;
+    for (Py_ssize_t i = 0; i < all; i++)
+        stack[i + 1] = args[i];
+    PyObject *task = PyObject_Vectorcall(self->st->objects.aio_create_task, stack,
+                                         (size_t)nargs + 1, kwnames);
+    PyMem_Free(stack);
+    return task;
+}
+
+static PyObject *
+create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    struct tdl_objects *o = &self->st->objects;
+    if (nargs != 1 || self->debug || self->task_factory != Py_None ||
+        !all_none(args + nargs, kwnames) || !has_stock_task(o))
+        return create_task_as_stock(self, args, nargs, kwnames);
+    if (tdl_loop_check_closed(self) < 0)
+        return NULL;
+    PyObject *arguments = PyTuple_Pack(1, args[0]);
+    PyObject *task = arguments == NULL ? NULL : make(self, o->aio_task, arguments);
+    Py_XDECREF(arguments);
+    return task;
+}
+
+PyMethodDef tdl_loop_create_methods[] = {
+    {"create_future", (PyCFunction)create_future, METH_NOARGS,
+     "create_future($self, /)\n--\n\nReturn a new asyncio.Future of this loop."},
+    {"create_task", TDL_METHOD(create_task), METH_FASTCALL | METH_KEYWORDS,
+     "create_task($self, coro, /, **kwargs)\n--\n\n"
+     "Schedule a coroutine; return its asyncio.Task, or what the task factory makes."},
+    {NULL, NULL, 0, NULL},
+};

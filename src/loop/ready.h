@@ -1,0 +1,67 @@
+/* The ready queue: what runs in the next turn, in order.
+ *
+ * An entry is a handle, or a bare call: asyncio's own C code drops what call_soon()
+ * returns, so its calls need no handle. A bare call takes three places of the ring;
+ * its first pointer is marked by its lowest bit.
+ *
+ * The loop's thread; the ring changes under the loop's critical section, so that
+ * programs which schedule from another thread are wrong, but corrupt nothing. */
+#ifndef TDL_LOOP_READY_H
+#define TDL_LOOP_READY_H
+
+#include "loop/loop.h"
+
+/* An entry taken out; the references are the taker's. */
+struct tdl_ready {
+    PyObject *handle;   /* or NULL: a bare call */
+    PyObject *callback; /* of a bare call */
+    PyObject *argument; /* its argument, or None: called without one */
+    PyObject *context;  /* where it runs */
+    unsigned places;    /* of the ring that it took */
+};
+
+enum { TDL_READY_BARE_PLACES = 3 };
+
+/* How many entries are queued. */
+static inline size_t
+tdl_ready_count(const LoopObject *loop)
+{
+    return tdl_ring_count(&loop->ready) - loop->bare * (TDL_READY_BARE_PLACES - 1);
+}
+
+/* Queue a handle.
+ * Owns: takes a reference of the caller's, even on failure.
+ * Returns 0 or -1 with MemoryError set. */
+int tdl_ready_push_steal(LoopObject *loop, PyObject *handle);
+
+/* The same, with a reference of its own. */
+static inline int
+tdl_ready_push(LoopObject *loop, PyObject *handle)
+{
+    return tdl_ready_push_steal(loop, Py_NewRef(handle));
+}
+
+/* Queue a bare call of `callback`, with `argument` unless that is NULL.
+ * Returns 0 or -1 with MemoryError set. */
+int tdl_ready_push_bare(LoopObject *loop, PyObject *callback, PyObject *argument,
+                        PyObject *context);
+
+/* Take the first entry.  Returns false if there is none. */
+bool tdl_ready_pop(LoopObject *loop, struct tdl_ready *entry);
+
+/* Run an entry and drop its references.  Returns 0 or -1 with an exception set. */
+int tdl_ready_run(LoopObject *loop, struct tdl_ready *entry);
+
+/* The entry as a handle: a new reference or NULL. Drops the entry's references. */
+PyObject *tdl_ready_as_handle(LoopObject *loop, struct tdl_ready *entry);
+
+/* The queue as a list of handles for Python to look at; bare calls get handles made
+ * for the occasion.  A new reference or NULL. */
+PyObject *tdl_ready_list(LoopObject *loop);
+
+/* Drop all entries. */
+void tdl_ready_clear(LoopObject *loop);
+
+int tdl_ready_traverse(LoopObject *loop, visitproc visit, void *arg);
+
+#endif
