@@ -8,7 +8,7 @@ from pathlib import Path
 from harness import Result
 
 MET, SHORT, MARK = "#2a7f62", "#c0603a", "#222222"
-TICKS = (1, 2, 5, 10, 20, 50, 100)
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def available() -> bool:
@@ -56,9 +56,10 @@ def _bars(axes: object, measured: Sequence[tuple[Result, float]]) -> None:
     targets = [result.row.target for result, _ in measured]
     axes.plot(targets, range(len(measured)), "|", color=MARK, markersize=16, label="target")
     for position, (ratio, target) in enumerate(zip(ratios, targets, strict=True)):
-        axes.annotate(f"  {ratio:.1f}x", (max(ratio, target), position), va="center", fontsize=8)
+        axes.annotate(f"  {ratio:.2f}x", (max(ratio, target), position), va="center", fontsize=8)
+    axes.margins(y=0.01)
     axes.axvline(1, color=MARK, linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xticks(TICKS, [f"{tick}x" for tick in TICKS])
-    axes.set_xlim(left=0.5, right=max(ratios + targets) * 1.6)
-    axes.set_xlabel("times cheaper than the baseline (log scale); a mark is the target")
+    axes.set_xticks(TICKS, [f"{tick:g}x" for tick in TICKS])
+    axes.set_xlim(left=min([0.6, *ratios]) / 1.2, right=max(ratios + targets) * 1.6)
+    axes.set_xlabel("times cheaper than the cheapest baseline (log scale); a mark is the target")

@@ -177,7 +177,7 @@ def test_plot_is_drawn(bench, tmp_path: Path) -> None:
     picture = tmp_path / "plot.svg"
     missing = measured(bench, [], [], unavailable="no second core")
     assert bench.plot.draw([measured(bench, [8.0], [2.0]), missing], "title", picture)
-    assert "4.0x" in picture.read_text()
+    assert "4.00x" in picture.read_text()
     assert not bench.plot.draw([missing], "title", tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
 
