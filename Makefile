@@ -24,11 +24,11 @@ export PYTHON PYTHONS
 
 ENV := tools/env.sh
 
-.PHONY: help build demo test test-core test-all conformance test-asan bench \
+.PHONY: help build demo test test-core test-integration test-all conformance test-asan bench \
 	format format-check layers typecheck wheel clean
 
 help: ## say what there is (this text)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@sed -n '/^#     /s/^#  //p' Makefile
 
 build: ## build the extension in place, next to python/treadle
@@ -43,6 +43,9 @@ test: ## run the Python tests (TESTS=tests/future PYTEST=-x)
 test-core: ## run the C tests of src/core under ASan and UBSan, then under TSan
 	@$(MAKE) -C tests/core asan
 	@$(MAKE) -C tests/core tsan
+
+test-integration: ## run programs of others on treadle: aiohttp, uvicorn, websockets, httpx... (PYTEST=)
+	@py=$$($(ENV) test integration); TREADLE_PACKAGES_REQUIRED=1 "$$py" -m pytest -q $(PYTEST) tests/integration
 
 test-all: ## run the Python tests on every interpreter (PYTHONS=)
 	@tools/each.sh "tests" sh -c 'exec $(MAKE) test PYTHON="$$PYTHON"'
