@@ -36,7 +36,7 @@ find(const char *name)
 static bool
 wrong(unsigned events)
 {
-    return (events & ~(unsigned)(TDL_POLL_IN | TDL_POLL_OUT)) != 0;
+    return (events & ~(unsigned)(TDL_POLL_IN | TDL_POLL_OUT | TDL_POLL_EDGE)) != 0;
 }
 
 int

@@ -2,8 +2,8 @@
  * operations for each way the system has to tell.
  *
  * Owner thread only, all of it; no locks, no Python thread state (callers give
- * up theirs around a wait that blocks).  Level-triggered: a descriptor is
- * reported by every wait for as long as it is ready.
+ * up theirs around a wait that blocks).  Level-triggered unless TDL_POLL_EDGE says
+ * otherwise: a descriptor is reported by every wait for as long as it is ready.
  *
  * A descriptor must be removed before it is closed; of one that was not, back
  * ends may forget or report the registration, and may refuse its number.  The
@@ -21,7 +21,12 @@ enum {
     TDL_POLL_IN = 1,
     TDL_POLL_OUT = 2,
     TDL_POLL_ERR = 4, /* reported whether asked for or not */
-    TDL_POLL_HUP = 8  /* reported whether asked for or not */
+    TDL_POLL_HUP = 8, /* reported whether asked for or not */
+    /* Asked for beside IN or OUT: report changes, not for as long as it is ready, so
+     * that what is forgotten costs one event; and HUP when the peer will send no more.
+     * Being registered and having the events replaced count as changes.  Back ends
+     * that cannot leave it out of account. */
+    TDL_POLL_EDGE = 16
 };
 
 struct tdl_event {
@@ -59,7 +64,7 @@ int tdl_poller_open(struct tdl_poller *poller, const char *name);
 /* Close and free everything; descriptors stay open.  Calling again is harmless. */
 void tdl_poller_close(struct tdl_poller *poller);
 
-/* Report `events` (IN and OUT bits, maybe none) of `fd` from now on, with `data`.
+/* Report `events` (IN, OUT and EDGE bits, maybe none) of `fd` from now on, with `data`.
  * Returns 0; -EEXIST if `fd` is registered; -EBADF if it is not open; -EPERM for a
  * regular file or a directory; -EINVAL for other bits; -ENOMEM; or -ENOSPC;
  * failures change nothing. */

@@ -74,14 +74,16 @@ close_epoll(struct tdl_poller *poller)
 static uint32_t
 bits_of(unsigned events)
 {
-    return (events & TDL_POLL_IN ? EPOLLIN : 0u) | (events & TDL_POLL_OUT ? EPOLLOUT : 0u);
+    return (events & TDL_POLL_IN ? EPOLLIN : 0u) | (events & TDL_POLL_OUT ? EPOLLOUT : 0u) |
+           (events & TDL_POLL_EDGE ? EPOLLET | EPOLLRDHUP : 0u);
 }
 
 static unsigned
 events_of(uint32_t bits)
 {
     return (bits & EPOLLIN ? TDL_POLL_IN : 0u) | (bits & EPOLLOUT ? TDL_POLL_OUT : 0u) |
-           (bits & EPOLLERR ? TDL_POLL_ERR : 0u) | (bits & EPOLLHUP ? TDL_POLL_HUP : 0u);
+           (bits & EPOLLERR ? TDL_POLL_ERR : 0u) |
+           (bits & (EPOLLHUP | EPOLLRDHUP) ? TDL_POLL_HUP : 0u);
 }
 
 static int

@@ -18,13 +18,19 @@ make(LoopObject *self, PyObject *type, PyObject *args)
     return made;
 }
 
-static PyObject *
-create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
+PyObject *
+tdl_loop_create_future(LoopObject *self)
 {
     PyObject *empty = PyTuple_New(0);
     PyObject *future = empty == NULL ? NULL : make(self, self->st->objects.aio_future, empty);
     Py_XDECREF(empty);
     return future;
+}
+
+static PyObject *
+create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return tdl_loop_create_future(self);
 }
 
 /* Whether no keyword says more than its default. */

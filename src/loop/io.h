@@ -8,7 +8,8 @@
  *     attached = loop->watches[fd].io is this one
  *     events is 0 unless attached
  *
- * A descriptor has one io at most, and no readers and writers beside it. */
+ * A descriptor has one io at most.  Beside one that shares there may be readers and
+ * writers, and it gives way to any other; it learns of that from its fd. */
 #ifndef TDL_LOOP_IO_H
 #define TDL_LOOP_IO_H
 
@@ -25,7 +26,8 @@ struct tdl_io {
     tdl_io_ready ready; /* fixed after init */
     PyObject *owner;    /* borrowed: the object that contains this; fixed after init */
     int fd;             /* fixed while attached; -1 before and after */
-    unsigned events;    /* TDL_POLL_IN and OUT: what is asked for */
+    unsigned events;    /* TDL_POLL_IN, OUT and EDGE: what is asked for */
+    bool shares;        /* see above; fixed while attached */
 };
 
 /* Before anything else. */
@@ -39,7 +41,7 @@ tdl_io_init(struct tdl_io *io, PyObject *owner, tdl_io_ready ready)
  * Returns 0; -1 with RuntimeError if another io has it, or MemoryError. */
 int tdl_io_attach(LoopObject *loop, struct tdl_io *io, int fd);
 
-/* Ask for `events` (IN and OUT bits, maybe none) from now on.  An io that is not
+/* Ask for `events` (IN, OUT and EDGE bits, maybe none) from now on.  An io that is not
  * attached stays as it is, and that is no error: its owner is being closed.
  * Returns 0 or -1 with an exception set, and the events as they were. */
 int tdl_io_want(LoopObject *loop, struct tdl_io *io, unsigned events);
@@ -48,7 +50,7 @@ int tdl_io_want(LoopObject *loop, struct tdl_io *io, unsigned events);
  * so the caller must hold one of its own.  Calling again is harmless. */
 void tdl_io_detach(LoopObject *loop, struct tdl_io *io);
 
-/* The owner of the io attached to `fd`, borrowed, or NULL. */
+/* The owner of the io that has `fd` to itself, borrowed, or NULL. */
 PyObject *tdl_io_owner(LoopObject *loop, int fd);
 
 #endif

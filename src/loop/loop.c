@@ -3,6 +3,8 @@
 #include "core/clock.h"
 #include "loop/dns.h"
 #include "loop/ready.h"
+#include "loop/sock_wait.h"
+#include "loop/socket.h"
 #include "loop/watch.h"
 #include "loop/watchdog.h"
 #include "py/args.h"
@@ -60,6 +62,14 @@ tdl_loop_now(LoopObject *self, int64_t *now)
         return -1;
     *now = (int64_t)(value * 1e9);
     return 0;
+}
+
+char *
+tdl_loop_scratch(LoopObject *self)
+{
+    if (self->scratch == NULL && (self->scratch = PyMem_Malloc(TDL_LOOP_SCRATCH)) == NULL)
+        PyErr_NoMemory();
+    return self->scratch;
 }
 
 /* ---- opening and closing ----------------------------------------------------------- */
@@ -391,6 +401,8 @@ loop_dealloc(LoopObject *self)
     tdl_ring_fini(&self->ready);
     PyMem_Free(self->watches);
     Py_CLEAR(self->task_factory);
+    PyMem_Free(self->scratch);
+    Py_CLEAR(self->peer.object);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -450,7 +462,8 @@ init_loop(PyObject *module, PyObject *report)
     struct tdl_objects *o = &tdl_state_of(module)->objects;
     if (o->report_callback_error != NULL)
         Py_RETURN_NONE;
-    if (import_asyncio(o) < 0 || tdl_handle_exec(module) < 0)
+    if (import_asyncio(o) < 0 || tdl_handle_exec(module) < 0 ||
+        tdl_socket_init(tdl_state_of(module)) < 0)
         return NULL;
     tdl_state_of(module)->contexts_comparable = tdl_context_probe();
     o->report_callback_error = Py_NewRef(report);
@@ -472,6 +485,7 @@ tdl_loop_exec(PyObject *module)
         add_methods(*type, tdl_loop_watch_methods) < 0 ||
         add_methods(*type, tdl_loop_run_methods) < 0 ||
         add_methods(*type, tdl_loop_stats_methods) < 0 ||
+        add_methods(*type, tdl_loop_sock_methods) < 0 || tdl_sock_wait_exec(module) < 0 ||
         add_methods(*type, tdl_loop_watchdog_methods) < 0 || tdl_watchdog_exec(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, functions) < 0)

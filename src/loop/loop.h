@@ -13,12 +13,16 @@
 #include "core/poller.h"
 #include "core/ring.h"
 #include "core/wakeup.h"
+#include "loop/address.h"
 #include "loop/context.h"
 #include "loop/handle.h"
 #include "loop/stats.h"
 
 /* What the wakeup is registered as with the poller; descriptors are not negative. */
 #define TDL_LOOP_WAKEUP ((void *)(intptr_t)-1)
+
+/* Room for a datagram of any protocol of the internet family. */
+enum { TDL_LOOP_SCRATCH = 64 * 1024 };
 
 struct tdl_io;
 
@@ -41,6 +45,8 @@ typedef struct {
     struct tdl_contexts contexts;
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
+    char *scratch; /* TDL_LOOP_SCRATCH bytes for what is received, or NULL: not yet */
+    struct tdl_address_cache peer; /* of sock_recvfrom() and sock_sendto() */
     struct tdl_loop_stats stats;
     PyObject *task_factory;          /* strong; Py_None: none */
     PyObject *loop_kwargs;           /* {'loop': this one}, or NULL */
@@ -87,14 +93,22 @@ PyObject *tdl_loop_make_handle(LoopObject *loop, enum tdl_handle_kind kind,
 int tdl_loop_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *context);
 
+/* The loop's scratch buffer: nobody's between two calls into Python.
+ * Returns NULL with MemoryError set. */
+char *tdl_loop_scratch(LoopObject *loop);
+
+/* A new asyncio.Future of this loop, or NULL. */
+PyObject *tdl_loop_create_future(LoopObject *loop);
+
 /* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
 int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 
-/* schedule.c, create.c, watch.c, run.c: the methods. */
+/* schedule.c, create.c, watch.c, run.c, sock.c: the methods. */
 extern PyMethodDef tdl_loop_create_methods[];
 extern PyMethodDef tdl_loop_schedule_methods[];
 extern PyMethodDef tdl_loop_watch_methods[];
 extern PyMethodDef tdl_loop_run_methods[];
+extern PyMethodDef tdl_loop_sock_methods[];
 
 /* Module exec: add the type and the functions.  Returns 0 or -1 with an exception. */
 int tdl_loop_exec(PyObject *module);

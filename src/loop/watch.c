@@ -33,10 +33,19 @@ tdl_watch_reserve(LoopObject *self, int fd)
 }
 
 static unsigned
-mask_of(const struct tdl_watch *watch)
+handles_of(const struct tdl_watch *watch)
 {
     return (watch->reader != NULL ? TDL_POLL_IN : 0) |
            (watch->writer != NULL ? TDL_POLL_OUT : 0);
+}
+
+unsigned
+tdl_watch_mask(const struct tdl_watch *watch)
+{
+    unsigned handles = handles_of(watch);
+    unsigned io = watch->io == NULL ? 0 : watch->io->events;
+    /* add_reader()'s callbacks are called for as long as there is something to read */
+    return handles == 0 ? io : handles | (io & ~(unsigned)TDL_POLL_EDGE);
 }
 
 /* Tell the poller what is watched now; before, it was `old`.  The descriptor may
@@ -98,11 +107,11 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     if (handle == NULL)
         return NULL;
     struct tdl_watch *watch = &self->watches[fd];
-    unsigned old = mask_of(watch);
+    unsigned old = tdl_watch_mask(watch);
     PyObject **place = writer ? &watch->writer : &watch->reader;
     PyObject *before = *place;
     *place = Py_NewRef(handle);
-    if (tdl_watch_update(self, fd, old, mask_of(watch)) < 0) {
+    if (tdl_watch_update(self, fd, old, tdl_watch_mask(watch)) < 0) {
         *place = before;
         Py_DECREF(handle);
         Py_DECREF(handle);
@@ -129,12 +138,12 @@ remove_watch(LoopObject *self, PyObject *file, bool writer)
     PyObject *handle = watch == NULL ? NULL : writer ? watch->writer : watch->reader;
     if (handle == NULL)
         Py_RETURN_FALSE;
-    unsigned old = mask_of(watch);
+    unsigned old = tdl_watch_mask(watch);
     if (writer)
         watch->writer = NULL;
     else
         watch->reader = NULL;
-    int r = tdl_watch_update(self, fd, old, mask_of(watch));
+    int r = tdl_watch_update(self, fd, old, tdl_watch_mask(watch));
     if (tdl_handle_cancel(self->st, handle) < 0)
         r = -1;
     tdl_handle_release(self->st, handle);
@@ -182,10 +191,8 @@ forget(LoopObject *self, int fd)
 }
 
 static int
-dispatch_io(LoopObject *self, struct tdl_io *io, unsigned events)
+dispatch_io(struct tdl_io *io, unsigned events)
 {
-    if (io->events == 0)
-        return forget(self, io->fd);
     events &= io->events | TDL_POLL_ERR | TDL_POLL_HUP;
     if (events == 0)
         return 0; /* the event is older than what is asked for now */
@@ -199,10 +206,13 @@ int
 tdl_watch_dispatch(LoopObject *self, int fd, unsigned events)
 {
     struct tdl_watch *watch = watch_of(self, fd);
-    if (watch != NULL && watch->io != NULL)
-        return dispatch_io(self, watch->io, events);
-    if (watch == NULL || mask_of(watch) == 0)
+    if (watch == NULL || tdl_watch_mask(watch) == 0)
         return forget(self, fd);
+    if (watch->io != NULL && watch->io->events != 0) {
+        if (dispatch_io(watch->io, events) < 0)
+            return -1;
+        watch = watch_of(self, fd); /* the table may have grown */
+    }
     unsigned broken = events & (TDL_POLL_ERR | TDL_POLL_HUP);
     if ((events & TDL_POLL_IN || broken) && queue_watcher(self, watch->reader) < 0)
         return -1;
@@ -273,9 +283,9 @@ watched(LoopObject *self, PyObject *Py_UNUSED(ignored))
     PyObject *list = PyList_New(0);
     for (int fd = 0; list != NULL && fd < self->nwatches; fd++) {
         struct tdl_watch *watch = &self->watches[fd];
-        if (mask_of(watch) == 0)
+        if (handles_of(watch) == 0)
             continue;
-        PyObject *item = Py_BuildValue("(iIOO)", fd, mask_of(watch),
+        PyObject *item = Py_BuildValue("(iIOO)", fd, handles_of(watch),
                                        watch->reader == NULL ? Py_None : watch->reader,
                                        watch->writer == NULL ? Py_None : watch->writer);
         if (item == NULL || PyList_Append(list, item) < 0)

@@ -9,6 +9,9 @@
 /* Make sure loop->watches[fd] exists.  Returns 0 or -1 with MemoryError set. */
 int tdl_watch_reserve(LoopObject *loop, int fd);
 
+/* What the poller is to report of a descriptor: TDL_POLL_ bits. */
+unsigned tdl_watch_mask(const struct tdl_watch *watch);
+
 /* Tell the poller that `now` (TDL_POLL_ bits) is watched on `fd`, after `old`.
  * Returns 0 or -1 with OSError set. */
 int tdl_watch_update(LoopObject *loop, int fd, unsigned old, unsigned now);

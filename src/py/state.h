@@ -35,17 +35,22 @@
     X(done)                    \
     X(eof_received)            \
     X(exception)               \
+    X(family)                  \
     X(fileno)                  \
     X(get_buffer)              \
+    X(gettimeout)              \
     X(is_closed)               \
     X(is_closing)              \
     X(notify_all)              \
     X(pause_writing)           \
+    X(proto)                   \
     X(release)                 \
     X(remove)                  \
     X(resume_writing)          \
     X(set_exception)           \
     X(set_result)              \
+    X(setblocking)             \
+    X(type)                    \
     X(_attach)                 \
     X(_call_connection_lost)   \
     X(_call_soon)              \
@@ -113,19 +118,22 @@ struct tdl_objects {
     PyTypeObject *aio_step;         /* type of the callable that a task schedules, once seen */
     PyTypeObject *LoopBase;
     PyTypeObject *Watchdog;
+    PyTypeObject *SockWatch;
+    PyObject *socket_type; /* socket.socket */
 };
 
 struct tdl_state {
     struct tdl_names names;
     struct tdl_objects objects;
-    struct tdl_lock aio_lock; /* makes the fields below, and objects.aio_*, once */
-    _Atomic int aio_ready;    /* 0 not looked yet, 1 usable, -1 not recognised */
-    _Atomic bool exiting;     /* interpreter exit has begun: no more jobs; set once */
-    unsigned generation;      /* +1 in each forked child; written with the world stopped */
-    size_t handle_offset;     /* of the native part in handles; set by _init_loop() */
-    size_t handle_tail;       /* of what only some handles have; set by _init_loop() */
-    bool contexts_comparable; /* see loop/context.h; set by _init_loop() */
-    PyMethodDef *aio_wakeup;  /* of the function that wakes a task, once seen */
+    struct tdl_lock aio_lock;  /* makes the fields below, and objects.aio_*, once */
+    _Atomic int aio_ready;     /* 0 not looked yet, 1 usable, -1 not recognised */
+    _Atomic bool exiting;      /* interpreter exit has begun: no more jobs; set once */
+    unsigned generation;       /* +1 in each forked child; written with the world stopped */
+    size_t handle_offset;      /* of the native part in handles; set by _init_loop() */
+    size_t handle_tail;        /* of what only some handles have; set by _init_loop() */
+    bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */
+    _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
+    PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */
     struct tdl_freelist handles[TDL_STATE_HANDLES]; /* dead handles of each kind */
     int aio_cell_destination;                       /* closure cells of that callback */
     int aio_cell_loop;

@@ -231,6 +231,40 @@ test_hang_up_and_error(void)
     with_each(hang_up_and_error);
 }
 
+/* What the back end does not leave out of account, it reports once for each change. */
+static void
+edges(struct tdl_poller *poller)
+{
+    bool once = strcmp(poller->ops->name, "epoll") == 0;
+    int fds[2], mark;
+    new_pair(fds);
+    CHECK_INT(write(fds[1], "x", 1), ==, 1);
+    CHECK_INT(tdl_poller_add(poller, fds[0], TDL_POLL_IN | TDL_POLL_EDGE, &mark), ==, 0);
+    check_one(poller, &mark, TDL_POLL_IN);
+    CHECK_INT(look(poller), ==, once ? 0 : 1);
+    CHECK_INT(write(fds[1], "y", 1), ==, 1);
+    check_one(poller, &mark, TDL_POLL_IN);
+    unsigned both = TDL_POLL_IN | TDL_POLL_OUT;
+    CHECK_INT(tdl_poller_modify(poller, fds[0], both | TDL_POLL_EDGE, &mark), ==, 0);
+    check_one(poller, &mark, both);
+    CHECK_INT(look(poller), ==, once ? 0 : 1);
+    CHECK_INT(tdl_poller_modify(poller, fds[0], TDL_POLL_IN | TDL_POLL_EDGE, &mark), ==, 0);
+    check_one(poller, &mark, TDL_POLL_IN);
+    CHECK_INT(shutdown(fds[1], SHUT_WR), ==, 0);
+    check_one(poller, &mark, TDL_POLL_IN | (once ? TDL_POLL_HUP : 0u));
+    CHECK_INT(tdl_poller_modify(poller, fds[0], TDL_POLL_IN, &mark), ==, 0);
+    check_one(poller, &mark, TDL_POLL_IN);
+    check_one(poller, &mark, TDL_POLL_IN);
+    CHECK_INT(tdl_poller_remove(poller, fds[0]), ==, 0);
+    close_pair(fds);
+}
+
+static void
+test_edges(void)
+{
+    with_each(edges);
+}
+
 static void
 refusals(struct tdl_poller *poller)
 {
@@ -719,8 +753,8 @@ test_every_allocation_failing(void)
 
 CHECK_MAIN(TEST(test_open_by_name), TEST(test_open_by_environment),
            TEST(test_out_of_descriptors), TEST(test_closed_on_exec),
-           TEST(test_readable_and_writable), TEST(test_hang_up_and_error), TEST(test_refusals),
-           TEST(test_never_early), TEST(test_fine_timeouts_are_fine),
+           TEST(test_readable_and_writable), TEST(test_hang_up_and_error), TEST(test_edges),
+           TEST(test_refusals), TEST(test_never_early), TEST(test_fine_timeouts_are_fine),
            TEST(test_system_without_fine_waits), TEST(test_ms_round_up),
            TEST(test_any_number_will_do), TEST(test_a_signal_ends_the_wait),
            TEST(test_readiness_ends_the_wait), TEST(test_all_have_their_turn),

@@ -1,0 +1,222 @@
+#include "loop/sock_wait.h"
+
+static const unsigned bits[2] = {TDL_POLL_IN, TDL_POLL_OUT};
+
+/* ---- waking ------------------------------------------------------------------------ */
+
+/* Whether its owner has given up waiting: 1 or 0, or -1 with an exception set. */
+static int
+is_done(struct tdl_state *st, PyObject *future)
+{
+    PyObject *r = PyObject_CallMethodNoArgs(future, st->names.done);
+    int done = r == NULL ? -1 : PyObject_IsTrue(r);
+    Py_XDECREF(r);
+    return done;
+}
+
+/* Resolve `future`.  Returns 1, 0 if it was done before, or -1. */
+static int
+wake_one(struct tdl_state *st, PyObject *future)
+{
+    int done = is_done(st, future);
+    if (done != 0)
+        return done < 0 ? -1 : 0;
+    PyObject *r = PyObject_CallMethodOneArg(future, st->names.set_result, Py_None);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 1;
+}
+
+/* Resolve those that wait.  Returns 1, 0 if there were none, or -1. */
+static int
+wake(SockWatchObject *self, enum tdl_sock_way way)
+{
+    PyObject *waiters = self->waiters[way];
+    if (waiters == NULL)
+        return 0;
+    self->waiters[way] = NULL;
+    struct tdl_state *st = self->loop->st;
+    int r = 0;
+    if (!PyList_CheckExact(waiters))
+        r = wake_one(st, waiters);
+    for (Py_ssize_t i = 0; r >= 0 && PyList_CheckExact(waiters); i++) {
+        PyObject *future = tdl_list_get(waiters, i);
+        if (future == NULL)
+            break;
+        int woken = wake_one(st, future);
+        Py_DECREF(future);
+        r = woken < 0 ? -1 : r | woken;
+    }
+    Py_DECREF(waiters);
+    return r;
+}
+
+/* An event for which nobody waits: ask for no more of its kind. */
+static int
+sock_ready(struct tdl_io *io, unsigned events)
+{
+    SockWatchObject *self = (SockWatchObject *)io->owner;
+    unsigned broken = events & (TDL_POLL_ERR | TDL_POLL_HUP);
+    unsigned idle = 0;
+    if (broken != 0)
+        self->ended = true;
+    for (int way = TDL_SOCK_READ; way <= TDL_SOCK_WRITE; way++) {
+        if ((events & bits[way]) == 0 && broken == 0)
+            continue;
+        if (way == TDL_SOCK_READ)
+            self->drained = false;
+        int woken = wake(self, way);
+        if (woken < 0)
+            return -1;
+        if (woken == 0)
+            idle |= bits[way];
+    }
+    unsigned left = io->events & ~idle;
+    return tdl_io_want(self->loop, io, left == TDL_POLL_EDGE ? 0 : left);
+}
+
+/* ---- waiting ----------------------------------------------------------------------- */
+
+SockWatchObject *
+tdl_sock_watch_of(LoopObject *loop, PyObject *sock, int fd)
+{
+    struct tdl_io *io = fd >= 0 && fd < loop->nwatches ? loop->watches[fd].io : NULL;
+    if (io == NULL || io->ready != sock_ready)
+        return NULL;
+    SockWatchObject *watch = (SockWatchObject *)io->owner;
+    PyObject *referent = tdl_weakref_get(watch->ref);
+    Py_XDECREF(referent);
+    return referent == sock ? watch : NULL;
+}
+
+/* A watch for a socket that has none. */
+static SockWatchObject *
+claim(LoopObject *loop, PyObject *sock, int fd)
+{
+    PyObject *r = PyObject_CallMethod((PyObject *)loop, "_ensure_fd_no_transport", "i", fd);
+    if (r == NULL)
+        return NULL;
+    Py_DECREF(r);
+    if (fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd);
+        return NULL;
+    }
+    PyTypeObject *type = loop->st->objects.SockWatch;
+    SockWatchObject *watch = (SockWatchObject *)type->tp_alloc(type, 0);
+    if (watch == NULL)
+        return NULL;
+    tdl_io_init(&watch->io, (PyObject *)watch, sock_ready);
+    watch->io.shares = true;
+    watch->loop = loop;
+    watch->ref = PyWeakref_NewRef(sock, NULL);
+    if (watch->ref == NULL || tdl_loop_check_closed(loop) < 0 ||
+        tdl_io_attach(loop, &watch->io, fd) < 0)
+        Py_CLEAR(watch);
+    return watch;
+}
+
+/* Take those that are done off the list: a program that gives up again and again
+ * must not make it grow. */
+static int
+prune(struct tdl_state *st, PyObject *list)
+{
+    for (Py_ssize_t i = PyList_GET_SIZE(list); i-- > 0;) {
+        PyObject *future = tdl_list_get(list, i);
+        int done = future == NULL ? 0 : is_done(st, future);
+        Py_XDECREF(future);
+        if (done < 0 || (done > 0 && PyList_SetSlice(list, i, i + 1, NULL) < 0))
+            return -1;
+    }
+    return 0;
+}
+
+static int
+add_waiter(SockWatchObject *watch, enum tdl_sock_way way, PyObject *future)
+{
+    struct tdl_state *st = watch->loop->st;
+    PyObject **place = &watch->waiters[way];
+    if (*place != NULL && PyList_CheckExact(*place))
+        return prune(st, *place) < 0 ? -1 : PyList_Append(*place, future);
+    int gone = *place == NULL ? 1 : is_done(st, *place);
+    if (gone < 0)
+        return -1;
+    if (gone) {
+        Py_XSETREF(*place, Py_NewRef(future));
+        return 0;
+    }
+    PyObject *list = PyList_New(2);
+    if (list == NULL)
+        return -1;
+    PyList_SET_ITEM(list, 0, *place);
+    PyList_SET_ITEM(list, 1, Py_NewRef(future));
+    *place = list;
+    return 0;
+}
+
+PyObject *
+tdl_sock_wait(LoopObject *loop, PyObject *sock, int fd, enum tdl_sock_way way)
+{
+    PyObject *future = tdl_loop_create_future(loop);
+    if (future == NULL)
+        return NULL;
+    SockWatchObject *watch = tdl_sock_watch_of(loop, sock, fd);
+    watch = watch == NULL ? claim(loop, sock, fd) : (SockWatchObject *)Py_NewRef(watch);
+    if (watch == NULL ||
+        tdl_io_want(loop, &watch->io, watch->io.events | bits[way] | TDL_POLL_EDGE) < 0 ||
+        add_waiter(watch, way, future) < 0)
+        Py_CLEAR(future);
+    Py_XDECREF(watch);
+    return future;
+}
+
+/* ---- the object -------------------------------------------------------------------- */
+
+static int
+watch_traverse(SockWatchObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->ref);
+    Py_VISIT(self->waiters[TDL_SOCK_READ]);
+    Py_VISIT(self->waiters[TDL_SOCK_WRITE]);
+    return 0;
+}
+
+static int
+watch_clear(SockWatchObject *self)
+{
+    Py_CLEAR(self->waiters[TDL_SOCK_READ]);
+    Py_CLEAR(self->waiters[TDL_SOCK_WRITE]);
+    return 0;
+}
+
+static void
+watch_dealloc(SockWatchObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->io.fd >= 0)
+        tdl_io_detach(self->loop, &self->io);
+    watch_clear(self);
+    Py_CLEAR(self->ref);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot watch_slots[] = {
+    {Py_tp_traverse, watch_traverse},
+    {Py_tp_clear, watch_clear},
+    {Py_tp_dealloc, watch_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec watch_spec = {
+    .name = "treadle._native.SockWatch",
+    .basicsize = sizeof(SockWatchObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = watch_slots,
+};
+
+int
+tdl_sock_wait_exec(PyObject *module)
+{
+    return tdl_state_add_type(module, &watch_spec, &tdl_state_of(module)->objects.SockWatch);
+}
