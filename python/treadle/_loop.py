@@ -5,6 +5,7 @@ inherited from asyncio.SelectorEventLoop.
 """
 
 import asyncio
+import os
 import selectors
 import sys
 import threading
@@ -37,6 +38,9 @@ def _report_callback_error(handle: Any, exc: BaseException) -> None:
 
 
 _native._init_loop(_report_callback_error)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_native._disown_loops)
 
 
 class _ReadyView:

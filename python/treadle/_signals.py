@@ -3,9 +3,11 @@ and with the wakeup descriptor given back to whom it was taken from.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import weakref
 from collections.abc import Callable
 from typing import TypeVarTuple, Unpack
 
@@ -34,6 +36,22 @@ class _Displaced:
             return -1
         fd = self._identity[0]
         return fd if _identity(fd) == self._identity else -1
+
+
+# The loops that signals have been written to.
+_takers: "weakref.WeakSet[SignalLoop]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Signals of a child are none of the parent's loop's business; asyncio sees to it from 3.12 on."""
+    if _takers:
+        _takers.clear()
+        with contextlib.suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class SignalLoop(asyncio.SelectorEventLoop):
@@ -96,6 +114,7 @@ class SignalLoop(asyncio.SelectorEventLoop):
             return None
         if before != end.fileno():
             self._displaced = _Displaced(before)
+        _takers.add(self)
         return before
 
     def _give_back_wakeup_fd(self, current: int | None) -> None:
@@ -105,6 +124,7 @@ class SignalLoop(asyncio.SelectorEventLoop):
         if current == self._own_wakeup_fd():
             current = -1 if self._displaced is None else self._displaced.fd()
             self._displaced = None
+            _takers.discard(self)
         try:
             signal.set_wakeup_fd(current)
         except (ValueError, OSError):  # it blocks, or was closed this moment

@@ -60,6 +60,56 @@ tdl_poller_close(struct tdl_poller *poller)
     *poller = (struct tdl_poller){0};
 }
 
+/* ---- one that was abandoned ---------------------------------------------------------- */
+
+static void
+close_abandoned(struct tdl_poller *poller)
+{
+    (void)poller;
+}
+
+static int
+refuse(struct tdl_poller *poller, int fd, unsigned events, void *data)
+{
+    (void)poller, (void)fd, (void)events, (void)data;
+    return -ECHILD;
+}
+
+static int
+remove_abandoned(struct tdl_poller *poller, int fd)
+{
+    (void)poller, (void)fd;
+    return -ENOENT;
+}
+
+static int
+refuse_wait(struct tdl_poller *poller, struct tdl_event *events, int max, int64_t timeout)
+{
+    (void)poller, (void)events, (void)max, (void)timeout;
+    return -ECHILD;
+}
+
+static const struct tdl_poller_ops abandoned = {
+    .name = "abandoned",
+    .close = close_abandoned,
+    .add = refuse,
+    .modify = refuse,
+    .remove = remove_abandoned,
+    .wait = refuse_wait,
+};
+
+void
+tdl_poller_abandon(struct tdl_poller *poller)
+{
+    if (poller->ops == NULL)
+        return;
+    /* closes the child's descriptor; the epoll behind it stays as it is */
+    poller->ops->close(poller);
+    *poller = (struct tdl_poller){.ops = &abandoned};
+}
+
+/* ---- the operations -------------------------------------------------------------------- */
+
 int
 tdl_poller_add(struct tdl_poller *poller, int fd, unsigned events, void *data)
 {

@@ -64,6 +64,11 @@ int tdl_poller_open(struct tdl_poller *poller, const char *name);
 /* Close and free everything; descriptors stay open.  Calling again is harmless. */
 void tdl_poller_close(struct tdl_poller *poller);
 
+/* In a forked child: let go of what the parent goes on using, without a change to it.
+ * Allocates nothing.  Until it is closed the poller knows no descriptor and takes none:
+ * remove returns -ENOENT, all else -ECHILD. */
+void tdl_poller_abandon(struct tdl_poller *poller);
+
 /* Report `events` (IN, OUT and EDGE bits, maybe none) of `fd` from now on, with `data`.
  * Returns 0; -EEXIST if `fd` is registered; -EBADF if it is not open; -EPERM for a
  * regular file or a directory; -EINVAL for other bits; -ENOMEM; or -ENOSPC;

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "loop/dns.h"
+#include "loop/fork.h"
 #include "loop/ready.h"
 #include "loop/sock_wait.h"
 #include "loop/socket.h"
@@ -17,6 +18,8 @@ tdl_loop_check_closed(LoopObject *self)
 {
     if (!self->closed && self->open)
         return 0;
+    if (self->inherited && !self->closed)
+        return tdl_fork_raise();
     PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
     return -1;
 }
@@ -103,16 +106,31 @@ loop_open(LoopObject *self, PyObject *Py_UNUSED(ignored))
     tdl_inbox_init(&self->inbox);
     look_for_overrides(self);
     self->open = true;
+    tdl_fork_list(self);
     Py_RETURN_NONE;
+}
+
+/* Take back what a forked child was not to run. */
+static void
+take_inherited(LoopObject *self)
+{
+    self->inherited = false;
+    tdl_ready_clear(self);
+    tdl_ring_fini(&self->ready);
+    self->ready = self->inherited_ready;
+    self->bare = self->inherited_bare;
 }
 
 /* Close the descriptors and drop what is queued. */
 static void
 close_native(LoopObject *self)
 {
-    if (!self->open)
+    if (self->inherited)
+        take_inherited(self);
+    else if (!self->open)
         return;
     self->open = false;
+    tdl_fork_unlist(self);
     tdl_watchdog_stop(self);
     struct tdl_item *item = tdl_inbox_close(&self->inbox);
     while (item != NULL) {
@@ -486,7 +504,8 @@ tdl_loop_exec(PyObject *module)
         add_methods(*type, tdl_loop_run_methods) < 0 ||
         add_methods(*type, tdl_loop_stats_methods) < 0 ||
         add_methods(*type, tdl_loop_sock_methods) < 0 || tdl_sock_wait_exec(module) < 0 ||
-        add_methods(*type, tdl_loop_watchdog_methods) < 0 || tdl_watchdog_exec(module) < 0)
+        add_methods(*type, tdl_loop_watchdog_methods) < 0 || tdl_watchdog_exec(module) < 0 ||
+        tdl_fork_exec(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, functions) < 0)
         return -1;

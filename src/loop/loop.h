@@ -33,7 +33,7 @@ struct tdl_watch {
     struct tdl_io *io; /* or native code (loop/io.h); not owned */
 };
 
-typedef struct {
+typedef struct LoopObject {
     PyObject_HEAD
     struct tdl_state *st;
     struct tdl_ring ready;    /* strong; see loop/ready.h */
@@ -59,6 +59,11 @@ typedef struct {
     bool custom_time;                /* somebody has replaced time() */
     bool plain;                      /* nobody has replaced call_soon() */
     bool debug;
+    bool inherited;                  /* by a forked child; see loop/fork.h */
+    struct tdl_ring inherited_ready; /* what was ready in the parent; strong */
+    size_t inherited_bare;           /* bare calls in it */
+    struct LoopObject *listed_next;  /* list of open loops; tdl_state.loops_lock */
+    struct LoopObject **listed_prev; /* NULL: not on it */
     _Atomic bool closed;
     _Atomic bool stopping;
 } LoopObject;

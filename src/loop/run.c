@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "core/clock.h"
+#include "loop/fork.h"
 #include "loop/ready.h"
 #include "loop/watch.h"
 #include "py/errors.h"
@@ -207,6 +208,8 @@ run_until_stopped(LoopObject *self, PyObject *Py_UNUSED(ignored))
         poll = false;
     } while (r == 0 && !self->stopping);
     self->thread = before;
+    if (r == 0 && self->inherited)
+        r = tdl_fork_raise();
     if (r < 0)
         return NULL;
     Py_RETURN_NONE;

@@ -1,7 +1,7 @@
 /* loop.stats() */
 #include "loop/stats.h"
 
-#include "loop/loop.h"
+#include "loop/ready.h"
 
 static unsigned long long
 get(const _Atomic uint64_t *counter)
@@ -30,7 +30,7 @@ stats(LoopObject *self, PyObject *Py_UNUSED(ignored))
     struct tdl_loop_stats *s = &self->stats;
     size_t ready;
     TDL_CRITICAL_BEGIN(self);
-    ready = tdl_ring_count(&self->ready);
+    ready = tdl_ready_count(self);
     TDL_CRITICAL_END();
     PyObject *timers = timers_dict(self);
     if (timers == NULL)
@@ -55,8 +55,8 @@ PyMethodDef tdl_loop_stats_methods[] = {
      "stats($self, /)\n--\n\n"
      "Return what the loop has counted since it was made, as a dict.\n\n"
      "turns, polls (times that the poller was asked), poll_time (seconds in polls that\n"
-     "may block), events (descriptors that were ready), posted (handles from other\n"
-     "threads), callbacks (handles run), ready (handles waiting to run now), ready_max\n"
+     "may block), events (descriptors that were ready), posted (by\n"
+     "call_soon_threadsafe()), callbacks (handles run), ready (handles waiting to run now), ready_max\n"
      "(most of them at the start of a turn), slow_callbacks (reported by debug mode),\n"
      "blocked_callbacks (reported by the watchdog), and timers, a dict: pending, scheduled,\n"
      "fired, cancelled. Any thread may ask."},

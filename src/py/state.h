@@ -125,10 +125,12 @@ struct tdl_objects {
 struct tdl_state {
     struct tdl_names names;
     struct tdl_objects objects;
-    struct tdl_lock aio_lock;  /* makes the fields below, and objects.aio_*, once */
-    _Atomic int aio_ready;     /* 0 not looked yet, 1 usable, -1 not recognised */
-    _Atomic bool exiting;      /* interpreter exit has begun: no more jobs; set once */
-    unsigned generation;       /* +1 in each forked child; written with the world stopped */
+    struct tdl_lock aio_lock; /* makes the fields below, and objects.aio_*, once */
+    _Atomic int aio_ready;    /* 0 not looked yet, 1 usable, -1 not recognised */
+    _Atomic bool exiting;     /* interpreter exit has begun: no more jobs; set once */
+    unsigned generation;      /* +1 in each forked child; written with the world stopped */
+    struct LoopObject *loops; /* loops that are open; see loop/fork.h; loops_lock */
+    struct tdl_lock loops_lock;
     size_t handle_offset;      /* of the native part in handles; set by _init_loop() */
     size_t handle_tail;        /* of what only some handles have; set by _init_loop() */
     bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef __linux__
@@ -735,6 +736,40 @@ pass_with_fault(const char *name, long nth, int fds[40][2])
     return tdl_alloc_fail(0) == 0;
 }
 
+/* What a forked child does to its copy leaves the parent's as it was. */
+static void
+abandon_in_child(struct tdl_poller *poller)
+{
+    int fds[2];
+    new_pair(fds);
+    CHECK_INT(tdl_poller_add(poller, fds[0], TDL_POLL_OUT, fds), ==, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        tdl_poller_abandon(poller);
+        CHECK_INT(tdl_poller_remove(poller, fds[0]), ==, -ENOENT);
+        CHECK_INT(tdl_poller_add(poller, fds[1], TDL_POLL_OUT, fds), ==, -ECHILD);
+        CHECK_INT(tdl_poller_modify(poller, fds[0], TDL_POLL_IN, fds), ==, -ECHILD);
+        CHECK_INT(tdl_poller_wait(poller, events, MANY, 0), ==, -ECHILD);
+        tdl_poller_close(poller);
+        tdl_poller_abandon(poller);
+        close_pair(fds);
+        _exit(0);
+    }
+    int status = -1;
+    CHECK_INT(waitpid(child, &status, 0), ==, child);
+    CHECK_INT(status, ==, 0);
+    CHECK_INT(tdl_poller_wait(poller, events, MANY, 0), ==, 1);
+    CHECK(events[0].data == fds);
+    CHECK_INT(tdl_poller_remove(poller, fds[0]), ==, 0);
+    close_pair(fds);
+}
+
+static void
+test_abandoned_by_a_child(void)
+{
+    with_each(abandon_in_child);
+}
+
 static void
 test_every_allocation_failing(void)
 {
@@ -759,4 +794,4 @@ CHECK_MAIN(TEST(test_open_by_name), TEST(test_open_by_environment),
            TEST(test_any_number_will_do), TEST(test_a_signal_ends_the_wait),
            TEST(test_readiness_ends_the_wait), TEST(test_all_have_their_turn),
            TEST(test_closed_while_registered), TEST(test_random_against_model),
-           TEST(test_every_allocation_failing))
+           TEST(test_abandoned_by_a_child), TEST(test_every_allocation_failing))

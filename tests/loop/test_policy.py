@@ -1,25 +1,17 @@
 """install() and EventLoopPolicy: each test in its own interpreter, the policy is global."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
 import treadle
+from support import run_script
 
 
-def run_script(body, *options):
-    script = textwrap.dedent(body)
-    done = subprocess.run(
-        [sys.executable, *options, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+def words(body, *options):
+    return run_script(body, options=options).split()
 
 
 def test_nothing_warns():
     """Not the import, not install(), not what programs do next."""
-    assert run_script(
+    assert words(
         """
         import asyncio, treadle
         from treadle import EventLoopPolicy, Runner, install, run
@@ -35,7 +27,7 @@ def test_nothing_warns():
 
 
 def test_install_reaches_every_way_to_a_loop():
-    names = run_script(
+    names = words(
         """
         import asyncio, threading, treadle
         before = asyncio.new_event_loop()
@@ -64,7 +56,7 @@ def test_install_reaches_every_way_to_a_loop():
 
 
 def test_a_factory_still_wins():
-    assert run_script(
+    assert words(
         """
         import asyncio, treadle
         treadle.install()
@@ -77,7 +69,7 @@ def test_a_factory_still_wins():
 
 
 def test_install_can_be_taken_back():
-    assert run_script(
+    assert words(
         """
         import asyncio, treadle, warnings
         warnings.simplefilter("ignore")
@@ -93,7 +85,7 @@ def test_install_can_be_taken_back():
 
 def test_the_policy_set_by_hand():
     """As programs do that select a loop by the name of its policy class."""
-    assert run_script(
+    assert words(
         """
         import asyncio, sys, warnings
         from importlib import import_module

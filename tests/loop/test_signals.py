@@ -11,6 +11,7 @@ import time
 
 import pytest
 import treadle
+from support import script_environment
 
 SIGNAL = signal.SIGUSR1
 
@@ -363,7 +364,7 @@ async def main():
 {module}.run(main())
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=script_environment()
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.05)
