@@ -5,6 +5,7 @@ inherited from asyncio.SelectorEventLoop.
 """
 
 import asyncio
+import inspect
 import os
 import selectors
 import sys
@@ -27,10 +28,21 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+if "debug" in inspect.signature(format_helpers._format_callback_source).parameters:
+
+    def _format_source(loop: Any, callback: Any, args: Any) -> str:
+        return format_helpers._format_callback_source(callback, args, debug=loop.get_debug())
+
+else:  # before 3.13 arguments were shown always
+
+    def _format_source(loop: Any, callback: Any, args: Any) -> str:
+        return format_helpers._format_callback_source(callback, args)
+
+
 def _report_callback_error(handle: Any, exc: BaseException) -> None:
     """Tell the loop's exception handler what a handle's callback raised."""
     loop = handle._loop
-    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    source = _format_source(loop, handle._callback, handle._args)
     context = {"message": f"Exception in callback {source}", "exception": exc, "handle": handle}
     if handle._source_traceback:
         context["source_traceback"] = handle._source_traceback

