@@ -22,6 +22,7 @@ from ._names import NameLookup
 from ._pool import ThreadPoolExecutor
 from ._signals import SignalLoop
 from ._sock import SockMethods
+from ._subprocess import SubprocessLoop
 from ._watchdog import watch_over, watch_over_by_environment
 
 T = TypeVar("T")
@@ -155,7 +156,7 @@ def _clean_up(loop: Any) -> None:
     sys.set_asyncgen_hooks(*loop._old_agen_hooks)
 
 
-class EventLoop(_native.LoopBase, SockMethods, NameLookup, SignalLoop):
+class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, SignalLoop):
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
     _default_executor: Executor | None
