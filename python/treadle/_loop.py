@@ -8,9 +8,10 @@ import asyncio
 import inspect
 import os
 import selectors
+import socket
 import sys
 import threading
-from asyncio import events, format_helpers
+from asyncio import constants, events, format_helpers, sslproto
 from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Callable, Iterator, Mapping
@@ -205,6 +206,74 @@ class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, Signa
     if sys.version_info < (3, 13):
         _run_forever_setup = _set_up
         _run_forever_cleanup = _clean_up
+
+    def _make_socket_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: Any = None,
+        server: Any = None,
+        context: Any = None,
+    ) -> Any:
+        """Return the transport of a connected socket: native, if it is a plain socket."""
+        self._ensure_fd_no_transport(sock)
+        if type(sock) is socket.socket:
+            return self._make_stream_transport(sock, protocol, waiter, extra, server, context)
+        more = {} if context is None else {"context": context}
+        return super()._make_socket_transport(  # type: ignore[misc]
+            sock, protocol, waiter, extra=extra, server=server, **more
+        )
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Any = None,
+    ) -> Any:
+        """Return the transport of a TLS connection over rawsock."""
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(
+            rawsock, ssl_protocol, extra=extra, server=server, context=context
+        )
+        return ssl_protocol._app_transport
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> int:
+        if not isinstance(transp, _native.StreamTransport):
+            return await super()._sendfile_native(  # type: ignore[misc, no-any-return]
+                transp, file, offset, count
+            )
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        try:
+            await transp._make_empty_waiter()
+            transp._release_fd()
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reclaim_fd()
+            transp._reset_empty_waiter()
+            if resume_reading:
+                transp.resume_reading()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]

@@ -6,6 +6,7 @@
 #include "loop/ready.h"
 #include "loop/sock_wait.h"
 #include "loop/socket.h"
+#include "loop/transport.h"
 #include "loop/watch.h"
 #include "loop/watchdog.h"
 #include "py/args.h"
@@ -388,6 +389,7 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->task_factory);
     Py_VISIT(self->loop_kwargs);
+    Py_VISIT(self->stock_transports);
     int r = tdl_ready_traverse(self, visit, arg);
     for (size_t i = 0; r == 0 && i < self->timers.count; i++)
         r = tdl_handle_visit(
@@ -407,6 +409,7 @@ loop_clear(LoopObject *self)
     tdl_context_clear(&self->contexts);
     Py_CLEAR(self->loop_kwargs);
     Py_XSETREF(self->task_factory, Py_NewRef(Py_None));
+    Py_CLEAR(self->stock_transports);
     return 0;
 }
 
@@ -439,22 +442,6 @@ static PyType_Spec loop_spec = {
     .slots = loop_slots,
 };
 
-/* Extend the type by the methods of the other files.  Returns 0 or -1. */
-static int
-add_methods(PyTypeObject *type, PyMethodDef *methods)
-{
-    for (; methods->ml_name != NULL; methods++) {
-        PyObject *descriptor = PyDescr_NewMethod(type, methods);
-        int r = descriptor == NULL
-                    ? -1
-                    : PyObject_SetAttrString((PyObject *)type, methods->ml_name, descriptor);
-        Py_XDECREF(descriptor);
-        if (r < 0)
-            return -1;
-    }
-    return 0;
-}
-
 static int
 import_asyncio(struct tdl_objects *o)
 {
@@ -481,7 +468,7 @@ init_loop(PyObject *module, PyObject *report)
     if (o->report_callback_error != NULL)
         Py_RETURN_NONE;
     if (import_asyncio(o) < 0 || tdl_handle_exec(module) < 0 ||
-        tdl_socket_init(tdl_state_of(module)) < 0)
+        tdl_socket_init(tdl_state_of(module)) < 0 || tdl_transport_exec(module) < 0)
         return NULL;
     tdl_state_of(module)->contexts_comparable = tdl_context_probe();
     o->report_callback_error = Py_NewRef(report);
@@ -498,14 +485,16 @@ tdl_loop_exec(PyObject *module)
 {
     PyTypeObject **type = &tdl_state_of(module)->objects.LoopBase;
     if (tdl_state_add_type(module, &loop_spec, type) < 0 ||
-        add_methods(*type, tdl_loop_schedule_methods) < 0 ||
-        add_methods(*type, tdl_loop_create_methods) < 0 ||
-        add_methods(*type, tdl_loop_watch_methods) < 0 ||
-        add_methods(*type, tdl_loop_run_methods) < 0 ||
-        add_methods(*type, tdl_loop_stats_methods) < 0 ||
-        add_methods(*type, tdl_loop_sock_methods) < 0 || tdl_sock_wait_exec(module) < 0 ||
-        add_methods(*type, tdl_loop_watchdog_methods) < 0 || tdl_watchdog_exec(module) < 0 ||
-        tdl_fork_exec(module) < 0)
+        tdl_state_add_methods(*type, tdl_loop_schedule_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_create_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_watch_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_run_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_transport_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_stats_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_sock_methods) < 0 ||
+        tdl_sock_wait_exec(module) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_watchdog_methods) < 0 ||
+        tdl_watchdog_exec(module) < 0 || tdl_fork_exec(module) < 0)
         return -1;
     if (PyModule_AddFunctions(module, functions) < 0)
         return -1;

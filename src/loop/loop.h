@@ -47,6 +47,7 @@ typedef struct LoopObject {
     int nwatches;
     char *scratch; /* TDL_LOOP_SCRATCH bytes for what is received, or NULL: not yet */
     struct tdl_address_cache peer; /* of sock_recvfrom() and sock_sendto() */
+    PyObject *stock_transports;    /* dict, strong; NULL until looked for */
     struct tdl_loop_stats stats;
     PyObject *task_factory;          /* strong; Py_None: none */
     PyObject *loop_kwargs;           /* {'loop': this one}, or NULL */

@@ -44,6 +44,12 @@
 #define TDL_INTERPRETERS_SLOT
 #endif
 
+/* What asyncio's own transports do, by version: whether a server knows its clients
+ * one by one, and whether writelines() hands the system a list of buffers instead
+ * of joining them. */
+#define TDL_AIO_SERVER_KNOWS_CLIENTS (PY_VERSION_HEX >= 0x030D0000)
+#define TDL_AIO_WRITES_LISTS (PY_VERSION_HEX >= 0x030C0000)
+
 /* A new reference to what the weak reference `ref` refers to, or NULL (no
  * exception) when that is gone. */
 static inline PyObject *

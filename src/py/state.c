@@ -95,6 +95,21 @@ tdl_state_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
 }
 
 int
+tdl_state_add_methods(PyTypeObject *type, PyMethodDef *methods)
+{
+    for (; methods->ml_name != NULL; methods++) {
+        PyObject *descriptor = PyDescr_NewMethod(type, methods);
+        int r = descriptor == NULL
+                    ? -1
+                    : PyObject_SetAttrString((PyObject *)type, methods->ml_name, descriptor);
+        Py_XDECREF(descriptor);
+        if (r < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
 tdl_state_add_class(PyObject *module, const char *name, PyTypeObject *native, PyObject *base,
                     const char *doc, PyTypeObject **slot)
 {

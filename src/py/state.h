@@ -120,6 +120,14 @@ struct tdl_objects {
     PyTypeObject *Watchdog;
     PyTypeObject *SockWatch;
     PyObject *socket_type; /* socket.socket */
+    /* transports, made by _init_loop() */
+    PyObject *BaseTransport;    /* asyncio's */
+    PyObject *BufferedProtocol; /* asyncio's */
+    PyObject *TransportSocket;  /* asyncio.trsock's */
+    PyObject *aio_transport;    /* asyncio's own _SelectorSocketTransport */
+    PyObject *aio_check_file;   /* BaseSelectorEventLoop._ensure_fd_no_transport */
+    PyObject *aio_logger;
+    PyTypeObject *StreamTransport;
 };
 
 struct tdl_state {
@@ -180,6 +188,10 @@ int tdl_state_import(const char *module, const struct tdl_import *wanted);
 /* Make a heap type from `spec`, keep it in `*slot`, and add it to `module`
  * under its name.  Returns 0, or -1 with an exception set. */
 int tdl_state_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot);
+
+/* Extend `type` by `methods`, which must last as long as it.
+ * Returns 0, or -1 with an exception set. */
+int tdl_state_add_methods(PyTypeObject *type, PyMethodDef *methods);
 
 /* Make the class `name` with bases (native, base), without slots of its own,
  * keep it in `*slot` and add it to `module`.  The native base comes first, so

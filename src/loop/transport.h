@@ -1,0 +1,178 @@
+/* StreamTransport: a connected stream socket, TCP or UNIX, as an asyncio.Transport.
+ *
+ * A subclass of asyncio's _FlowControlMixin (a Transport), whose slots stay empty:
+ * what they would hold is answered from the native part.
+ *
+ * The transport owns its descriptor, by way of a socket object if there is one:
+ * accepted connections get theirs when somebody asks.  It is closed once, in
+ * tdl_transport_lose() or, with a ResourceWarning, by the finalizer.
+ *
+ * The loop's thread only.  Without a GIL a call from another thread, while the loop
+ * runs, is refused with RuntimeError; with one it is as unsafe as in asyncio.
+ *
+ *     loop == NULL  after the connection was lost
+ *     conn_lost > 0 means that connection_lost() was called or is scheduled: no more
+ *                   is read or written, and the queue is empty
+ *     closing       conn_lost > 0, or it will be once the queue is written
+ *     io.events     IN: being read; OUT: the queue is not empty
+ */
+#ifndef TDL_LOOP_TRANSPORT_H
+#define TDL_LOOP_TRANSPORT_H
+
+#include "core/wqueue.h"
+#include "loop/endpoint.h"
+#include "loop/flow.h"
+#include "loop/io.h"
+
+/* Room for the slots of the base class: _extra, _loop, _protocol_paused, ... */
+enum { TDL_TRANSPORT_BASE_SLOTS = 5 };
+
+typedef struct tdl_transport {
+    PyObject_HEAD
+    PyObject *base_slots[TDL_TRANSPORT_BASE_SLOTS]; /* the base class's; not used */
+    struct tdl_io io;
+    struct tdl_state *st;
+    LoopObject *loop;   /* strong */
+    PyObject *protocol; /* strong; NULL: None */
+    PyObject *context;  /* strong; what callbacks run in */
+    struct tdl_wqueue queue;
+    struct tdl_flow flow;
+    int fd; /* -1 once closed */
+    unsigned conn_lost;
+    bool closing;
+    bool eof;          /* write_eof() was called */
+    bool paused;       /* pause_reading() was called */
+    bool buffered;     /* the protocol is a BufferedProtocol */
+    bool connected;    /* a protocol was set: it hears of the end */
+    bool extra_filled; /* `extra` is complete */
+    bool made;         /* fully made: the finalizer has something to close */
+    short family;
+    int proto;
+    int number;             /* fd, kept after it was closed */
+    PyObject *sock;         /* socket.socket, strong; or NULL */
+    PyObject *server;       /* strong, or NULL */
+    PyObject *empty_waiter; /* future, strong, or NULL; see _make_empty_waiter() */
+    PyObject *extra;        /* dict, strong; NULL, or as given, until asked for */
+    struct tdl_endpoint sockname, peername;
+    PyObject *dict, *weakrefs;
+} TransportObject;
+
+/* What a transport is made of; borrowed references. */
+struct tdl_transport_spec {
+    int fd;            /* not blocking */
+    PyObject *sock;    /* socket.socket of fd, or NULL */
+    int family, proto; /* of the socket */
+    PyObject *protocol;
+    PyObject *waiter;  /* future to resolve after connection_made(), or NULL */
+    PyObject *extra;   /* dict, or NULL */
+    PyObject *server;  /* asyncio's Server, or NULL */
+    PyObject *context; /* contextvars.Context, or NULL: a copy of the current one */
+    const struct tdl_address *peer; /* or NULL: ask */
+};
+
+/* Make a transport: connection_made() is scheduled, then reading, then the waiter.
+ * Owns: takes over the descriptor (and closes `sock`, in the end) on success only.
+ * Returns a new reference, or NULL with an exception set. */
+PyObject *tdl_transport_new(LoopObject *loop, const struct tdl_transport_spec *spec);
+
+/* _ensure_fd_no_transport(): `file` is a number or has a fileno().
+ * Returns 0; -1 with RuntimeError if a transport that is not closing uses it, or
+ * ValueError. */
+int tdl_transport_check_file(LoopObject *loop, PyObject *file);
+
+static inline bool
+tdl_transport_check(struct tdl_state *st, PyObject *op)
+{
+    return Py_IS_TYPE(op, st->objects.StreamTransport);
+}
+
+/* Raise RuntimeError if the calling thread must not use the transport now.
+ * Returns 0 or -1. */
+static inline int
+tdl_transport_enter(TransportObject *self)
+{
+    LoopObject *loop = TDL_FREE_THREADED ? self->loop : NULL;
+    if (loop == NULL || loop->thread == 0 || loop->thread == PyThread_get_thread_ident())
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop "
+                                        "other than the current one");
+    return -1;
+}
+
+/* What is asked of the poller: IN unless paused, closing or at the end; OUT while
+ * bytes wait. */
+static inline int
+tdl_transport_want(TransportObject *self, unsigned events)
+{
+    return tdl_io_want(self->loop, &self->io, events);
+}
+
+/* future.set_exception(exc), or set_result(None) if `exc` is NULL; nothing if it is
+ * done.  Returns 0 or -1 with an exception set. */
+int tdl_transport_settle(TransportObject *self, PyObject *future, PyObject *exc);
+
+/* server._detach(), once; without a server nothing.  Returns 0 or -1. */
+int tdl_transport_leave_server(TransportObject *self);
+
+/* transport_info.c */
+
+PyObject *tdl_transport_repr(PyObject *self);
+
+/* _sock: the socket object, made if necessary; None if closed.  New, or NULL. */
+PyObject *tdl_transport_sock(TransportObject *self);
+
+/* _extra: what get_extra_info() looks at.  Borrowed, or NULL. */
+PyObject *tdl_transport_extra(TransportObject *self);
+
+/* Close the descriptor, by way of the socket object if there is one; calling again is
+ * harmless.  Returns 0 or -1 with what the socket raised. */
+int tdl_transport_close_fd(TransportObject *self);
+
+/* transport_read.c */
+
+/* Read once and hand it to the protocol.
+ * Returns 0, or -1 with SystemExit, KeyboardInterrupt or an error of the loop. */
+int tdl_transport_read(TransportObject *self);
+
+/* Set the protocol.  Returns 0 or -1 with an exception set. */
+int tdl_transport_set_protocol(TransportObject *self, PyObject *protocol);
+
+/* transport_write.c */
+
+/* Write what is queued, as far as the socket takes it.  Returns as read. */
+int tdl_transport_flush(TransportObject *self);
+
+/* shutdown(SHUT_WR).  Returns 0 or -1 with OSError set. */
+int tdl_transport_shut(TransportObject *self);
+
+/* transport_close.c */
+
+/* close().  Returns 0 or -1 with an exception set. */
+int tdl_transport_close(TransportObject *self);
+
+/* Drop what is queued and schedule connection_lost(exc).
+ * Returns 0 or -1 with an exception set. */
+int tdl_transport_force_close(TransportObject *self, PyObject *exc);
+
+/* _fatal_error() with the raised exception: report it, and close by force.
+ * Returns 0 with it cleared; -1 with SystemExit, KeyboardInterrupt or what the
+ * exception handler raised. */
+int tdl_transport_fatal(TransportObject *self, const char *message);
+
+/* connection_lost(exc) to the protocol, then close everything.
+ * Returns 0, or -1 with what the protocol raised. */
+int tdl_transport_lose(TransportObject *self, PyObject *exc);
+
+extern PyMethodDef tdl_transport_read_methods[];
+extern PyMethodDef tdl_transport_write_methods[];
+extern PyMethodDef tdl_transport_close_methods[];
+extern PyMethodDef tdl_transport_info_methods[];
+extern PyGetSetDef tdl_transport_getset[];
+
+/* The loop's methods that make and look for transports. */
+extern PyMethodDef tdl_loop_transport_methods[];
+
+/* Module exec for what needs asyncio.  Returns 0 or -1 with an exception set. */
+int tdl_transport_exec(PyObject *module);
+
+#endif
