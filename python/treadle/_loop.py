@@ -33,7 +33,7 @@ Ts = TypeVarTuple("Ts")
 if "debug" in inspect.signature(format_helpers._format_callback_source).parameters:
 
     def _format_source(loop: Any, callback: Any, args: Any) -> str:
-        return format_helpers._format_callback_source(callback, args, debug=loop.get_debug())
+        return format_helpers._format_callback_source(callback, args, debug=loop.get_debug())  # type: ignore[call-arg]
 
 else:  # before 3.13 arguments were shown always
 
