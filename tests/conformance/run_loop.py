@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import signal
 import struct
 import sys
 import tempfile
@@ -76,6 +77,8 @@ def settle(folder, log):
     """Make a session, so that all that the test starts can be ended; files go to `folder`, output to the file `log`."""
     os.setsid()
     os.chdir(folder)
+    # ignored where a shell has started us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     for descriptor in (1, 2):
