@@ -124,7 +124,7 @@ def test_where_a_task_was_made(loop):
         await loop.create_future()
 
     async def main():
-        task = asyncio.create_task(never())
+        task = loop.create_task(never())
         await asyncio.sleep(0)
         assert task._source_traceback[-1].name == "main" and f"created at {__file__}" in repr(task)
         task.cancel()
