@@ -32,6 +32,7 @@ from reporting import Outcome, count, interpreter, print_details, print_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 COLUMNS = ("suite", "run", "passed", "failed", "excluded", "skipped", "loops", "seconds")
+EXCLUDED_LIMIT = 20.0  # seconds for a test that is expected not to pass
 INDEX = struct.Struct("=i")
 
 
@@ -44,9 +45,8 @@ class LoopOutcome(Outcome):
 class Work:
     """What is there to run, by the number of the test, and how."""
 
-    tests: list  # (id, class, method)
+    tests: list  # (id, class, method, limit in seconds)
     counter: object
-    limit: float
 
 
 def run_here(cls, method, counter, report):
@@ -88,7 +88,7 @@ def settle(folder, log):
 
 def run_alone(work, number):
     """The outcome of one test in a process of its own."""
-    test, cls, method = work.tests[number]
+    test, cls, method, limit = work.tests[number]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryFile() as log,
@@ -101,7 +101,7 @@ def run_alone(work, number):
             run_here(cls, method, work.counter, report)
             # All the way up, so that the interpreter ends as any other: nothing on the way may touch what is not the test's.
             sys.exit(0)
-        ending = end(Forked(pid), work.limit)
+        ending = end(Forked(pid), limit)
         seconds = round(time.monotonic() - started, 3)
         report.seek(0)
         result = report.read()
@@ -145,7 +145,7 @@ def run_all(work, jobs):
         with results:
             results.seek(0)
             outcomes += [LoopOutcome(**json.loads(line)) for line in results]
-    missing = {test for test, _, _ in work.tests} - {outcome.test for outcome in outcomes}
+    missing = {test for test, *_ in work.tests} - {outcome.test for outcome in outcomes}
     assert len(outcomes) + len(missing) == len(work.tests)
     return outcomes + [LoopOutcome(test, "failed", "it was never run") for test in missing]
 
@@ -229,11 +229,15 @@ def main(argv=None):
     loop_class, counter = prepare(options.stock)
     suites = loop_suites.available()
     found = {test: where for suite in suites for test, where in loop_suites.load(suite, loop_class).items()}
-    chosen = [(test, *where) for test, where in found.items() if options.only in test]
+    exclusions = Exclusions(options.exclusions, label, "stock" if options.stock else "treadle")
+    chosen = [
+        (test, *where, options.limit if exclusions.reason(test) is None else EXCLUDED_LIMIT)
+        for test, where in found.items()
+        if options.only in test
+    ]
     if not chosen or threading.active_count() > 1:
         raise SystemExit("nothing to run" if not chosen else "importing the tests has started threads: no way to fork")
-    exclusions = Exclusions(options.exclusions, label, "stock" if options.stock else "treadle")
-    outcomes = run_all(Work(chosen, counter, options.limit), options.jobs)
+    outcomes = run_all(Work(chosen, counter), options.jobs)
     outcomes = [judge(outcome, exclusions) for outcome in outcomes]
     complaints = [] if options.only else complain(suites, list(found), outcomes, exclusions)
     print_details(version, complaints, outcomes)
