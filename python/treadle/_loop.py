@@ -7,18 +7,18 @@ inherited from asyncio.SelectorEventLoop.
 import asyncio
 import inspect
 import os
-import selectors
 import socket
 import sys
 import threading
 from asyncio import constants, events, format_helpers, sslproto
 from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.log import logger
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from . import _native
+from ._loop_views import LoopSelector, ReadyView, ScheduledView
 from ._names import NameLookup
 from ._pool import ThreadPoolExecutor
 from ._signals import SignalLoop
@@ -57,86 +57,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native._disown_loops)
 
 
-class _ReadyView:
-    """The ready queue, for code that looks at loop._ready."""
-
-    def __init__(self, loop: "EventLoop") -> None:
-        self._loop = loop
-
-    def append(self, handle: Any) -> None:
-        self._loop._ready_append(handle)
-
-    def popleft(self) -> Any:
-        return self._loop._ready_popleft()
-
-    def clear(self) -> None:
-        self._loop._ready_clear()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._loop._ready_list())
-
-    def __len__(self) -> int:
-        return len(self._loop._ready_list())
-
-
-class _ScheduledView:
-    """The timers, soonest first, for code that looks at loop._scheduled."""
-
-    def __init__(self, loop: "EventLoop") -> None:
-        self._loop = loop
-
-    def clear(self) -> None:
-        self._loop._scheduled_clear()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._loop._scheduled_list())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._loop._scheduled_list()[index]
-
-    def __len__(self) -> int:
-        return len(self._loop._scheduled_list())
-
-
-class _Watches(Mapping[Any, selectors.SelectorKey]):
-    def __init__(self, loop: "EventLoop") -> None:
-        self._keys = {
-            fd: selectors.SelectorKey(fd, fd, mask, (reader, writer))
-            for fd, mask, reader, writer in loop._watched()
-        }
-
-    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._keys[fileobj if isinstance(fileobj, int) else fileobj.fileno()]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-
-class LoopSelector(selectors.BaseSelector):
-    """What loop._selector is: the loop's own watches, to be looked at."""
-
-    def __init__(self, loop: "EventLoop") -> None:
-        self._loop = loop
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        raise NotImplementedError("use the loop's add_reader() and add_writer()")
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        raise NotImplementedError("use the loop's remove_reader() and remove_writer()")
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        raise NotImplementedError("the loop polls by itself")
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return _Watches(self._loop)
-
-    def close(self) -> None:
-        self._loop._close_native()
-
-
 def _set_up(loop: Any) -> None:
     """What run_forever() does first, before 3.13 gave it a method of its own."""
     loop._set_coroutine_origin_tracking(loop._debug)
@@ -161,6 +81,7 @@ class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, Signa
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
     _default_executor: Executor | None
+    _turned_by_python = False  # _selector.select() was called
 
     def __init__(self) -> None:
         self._open()
@@ -168,16 +89,16 @@ class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, Signa
         watch_over_by_environment(self)
 
     @property
-    def _ready(self) -> _ReadyView:
-        return _ReadyView(self)
+    def _ready(self) -> ReadyView:
+        return ReadyView(self)
 
     @_ready.setter
     def _ready(self, value: Any) -> None:
         """The base class makes a deque; the queue is native."""
 
     @property
-    def _scheduled(self) -> _ScheduledView:
-        return _ScheduledView(self)
+    def _scheduled(self) -> ScheduledView:
+        return ScheduledView(self)
 
     @_scheduled.setter
     def _scheduled(self, value: Any) -> None:

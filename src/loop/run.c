@@ -1,5 +1,6 @@
 /* Turning: poll, collect what is due, run what is ready. */
 #include <errno.h>
+#include <math.h>
 
 #include "core/clock.h"
 #include "loop/fork.h"
@@ -86,14 +87,17 @@ poll_blocking(LoopObject *self, struct tdl_event *events, int64_t timeout)
     return n;
 }
 
+/* Ask the poller; sleep for `limit` ns at most, without limit if that is negative. */
 static int
-poll_once(LoopObject *self)
+poll_once(LoopObject *self, int64_t limit)
 {
     struct tdl_event events[EVENTS];
     int64_t timeout;
     /* before, not after: a signal that came in C code interrupts no poll */
     if (PyErr_CheckSignals() < 0 || poll_timeout(self, &timeout) < 0)
         return -1;
+    if (limit >= 0 && (timeout < 0 || timeout > limit))
+        timeout = limit;
     if (timeout != 0) {
         /* whoever posts from here on wakes us */
         if (tdl_loop_take_posted(self, TDL_INBOX_ARMED) < 0)
@@ -161,7 +165,7 @@ turn(LoopObject *self, bool poll)
 {
     tdl_loop_count(&self->stats.turns, 1);
     if (poll || tdl_ring_count(&self->ready) == 0 || ++self->unpolled >= UNPOLLED_MAX) {
-        if (poll_once(self) < 0)
+        if (poll_once(self, -1) < 0)
             return -1;
     }
     else if (tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
@@ -194,6 +198,32 @@ run_once(LoopObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* _poll(seconds): what comes before the handles of a turn, for turns made in Python. */
+static PyObject *
+poll_for(LoopObject *self, PyObject *seconds)
+{
+    double limit = seconds == Py_None ? -1.0 : PyFloat_AsDouble(seconds);
+    if ((limit == -1.0 && PyErr_Occurred()) || tdl_loop_check_closed(self) < 0)
+        return NULL;
+    if (seconds != Py_None && !(limit > 0.0))
+        limit = 0.0; /* as select() takes it */
+    int64_t ns = limit < 0.0 || limit > 9e9 ? -1 : (int64_t)ceil(limit * 1e9);
+    unsigned long before = enter(self); /* who posts meanwhile has to wake it */
+    int r = poll_once(self, ns);
+    self->thread = before;
+    if (r < 0 || collect_due(self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+collect(LoopObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (collect_due(self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 /* Turn until stop(); once at least. */
 static PyObject *
 run_until_stopped(LoopObject *self, PyObject *Py_UNUSED(ignored))
@@ -216,6 +246,8 @@ run_until_stopped(LoopObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyMethodDef tdl_loop_run_methods[] = {
+    {"_poll", (PyCFunction)poll_for, METH_O, NULL},
+    {"_collect_due", (PyCFunction)collect, METH_NOARGS, NULL},
     {"_run_once", (PyCFunction)run_once, METH_NOARGS, NULL},
     {"_run_until_stopped", (PyCFunction)run_until_stopped, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
