@@ -2,10 +2,14 @@
 
 import faulthandler
 import os
+import pathlib
 import platform
 import sys
 
 import pytest
+
+# the helpers in support/ are there for all
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 try:
     from _pytest.faulthandler import fault_handler_stderr_fd_key as real_stderr

@@ -1,17 +1,12 @@
 """Programs of others, with traffic on loopback: the same on asyncio's own loop and on treadle's."""
 
 import asyncio
-import pathlib
 import ssl
-import sys
 import types
 
 import pytest
 import treadle
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from support.packages import need  # noqa: E402
+from support.packages import need
 
 LIMIT = 60.0
 FACTORIES = {"stock": asyncio.SelectorEventLoop, "treadle": treadle.new_event_loop}
