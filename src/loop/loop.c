@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "loop/dns.h"
 #include "loop/fork.h"
+#include "loop/pipe.h"
 #include "loop/ready.h"
 #include "loop/sock_wait.h"
 #include "loop/socket.h"
@@ -468,7 +469,8 @@ init_loop(PyObject *module, PyObject *report)
     if (o->report_callback_error != NULL)
         Py_RETURN_NONE;
     if (import_asyncio(o) < 0 || tdl_handle_exec(module) < 0 ||
-        tdl_socket_init(tdl_state_of(module)) < 0 || tdl_transport_exec(module) < 0)
+        tdl_socket_init(tdl_state_of(module)) < 0 || tdl_transport_exec(module) < 0 ||
+        tdl_pipe_exec(module) < 0)
         return NULL;
     tdl_state_of(module)->contexts_comparable = tdl_context_probe();
     o->report_callback_error = Py_NewRef(report);
@@ -490,6 +492,7 @@ tdl_loop_exec(PyObject *module)
         tdl_state_add_methods(*type, tdl_loop_watch_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_run_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_transport_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_pipe_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_stats_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_sock_methods) < 0 ||
         tdl_sock_wait_exec(module) < 0 ||

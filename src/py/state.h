@@ -43,6 +43,7 @@
     X(is_closing)              \
     X(notify_all)              \
     X(pause_writing)           \
+    X(pipe)                    \
     X(proto)                   \
     X(release)                 \
     X(remove)                  \
@@ -128,6 +129,8 @@ struct tdl_objects {
     PyObject *aio_check_file;   /* BaseSelectorEventLoop._ensure_fd_no_transport */
     PyObject *aio_logger;
     PyTypeObject *StreamTransport;
+    PyTypeObject *ReadPipeTransport;
+    PyTypeObject *WritePipeTransport;
 };
 
 struct tdl_state {
