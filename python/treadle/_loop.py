@@ -15,7 +15,7 @@ from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any
 
 from . import _native
 from ._loop_views import LoopSelector, ReadyView, ScheduledView
@@ -26,8 +26,6 @@ from ._sock import SockMethods
 from ._subprocess import SubprocessLoop
 from ._watchdog import watch_over, watch_over_by_environment
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 if "debug" in inspect.signature(format_helpers._format_callback_source).parameters:
@@ -80,7 +78,6 @@ def _clean_up(loop: Any) -> None:
 class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, SignalLoop):
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
-    _default_executor: Executor | None
     _turned_by_python = False  # _selector.select() was called
 
     def __init__(self) -> None:
@@ -196,14 +193,10 @@ class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, Signa
             if resume_reading:
                 transp.resume_reading()
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
-    ) -> asyncio.Future[T]:
-        """Call func(*args) in an executor; return an asyncio future of the result.
-
-        The default executor is a treadle.ThreadPoolExecutor. Results of treadle's
-        pools come straight into the loop; other executors take asyncio's way.
-        """
+    def _run_in_executor(
+        self, executor: Executor | None, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """Do what run_in_executor() does not do natively."""
         if executor is None:
             self._check_closed()
             self._check_default_executor()  # type: ignore[attr-defined]
@@ -212,11 +205,14 @@ class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, Signa
                 executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
                 self._default_executor = executor
         if not isinstance(executor, ThreadPoolExecutor):
-            return super().run_in_executor(executor, func, *args)
+            return asyncio.SelectorEventLoop.run_in_executor(self, executor, func, *args)
         self._check_closed()
         if self._debug:
             self._check_callback(func, "run_in_executor")  # type: ignore[attr-defined]
-        return _native.wrap_future(executor.submit(func, *args), self)
+        return self._wrap_other_future(executor.submit(func, *args))
+
+    def _wrap_other_future(self, future: Any) -> asyncio.Future[Any]:
+        return asyncio.wrap_future(future, loop=self)
 
     def _run_handle(self, handle: Any) -> None:
         """Run a handle in debug mode, or one that is not ours."""

@@ -330,11 +330,21 @@ class LoopBase:
 
     _closed: bool
     _debug: bool
+    _default_executor: concurrent.futures.Executor | None
+    _executor_shutdown_called: bool
+    _task_factory: Any
     _stopping: bool
     def time(self) -> float: ...
     def get_debug(self) -> bool: ...
     def is_closed(self) -> bool: ...
     def create_task(self, coro: Any, /, **kwargs: Any) -> asyncio.Task[Any]: ...
+    def run_in_executor(
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[Unpack[_Ts]], _T],
+        /,
+        *args: Unpack[_Ts],
+    ) -> asyncio.Future[_T]: ...
     def create_future(self) -> asyncio.Future[Any]: ...
     def call_soon(
         self, callback: Callable[[Unpack[_Args]], object], /, *args: Unpack[_Args],

@@ -60,6 +60,19 @@ tdl_inbox_pending(struct tdl_inbox *inbox)
  * the inbox is closed. */
 struct tdl_item *tdl_inbox_drain(struct tdl_inbox *inbox, enum tdl_inbox_mark mark);
 
+/* Leave ARMED where AWAKE was, without taking anything out: for an owner that is
+ * about to sleep and cannot deal with items now.  Owner only.
+ * Returns whether the inbox is armed; if not, something was posted, or it is closed. */
+static inline int
+tdl_inbox_arm(struct tdl_inbox *inbox)
+{
+    uintptr_t awake = TDL_INBOX_AWAKE;
+    return atomic_compare_exchange_strong_explicit(&inbox->head, &awake, TDL_INBOX_ARMED,
+                                                   memory_order_acq_rel,
+                                                   memory_order_acquire) ||
+           awake == TDL_INBOX_ARMED;
+}
+
 /* Let every later post fail.  Owner only; calling again is harmless.
  * Returns what was posted and not yet drained, as tdl_inbox_drain() does. */
 struct tdl_item *tdl_inbox_close(struct tdl_inbox *inbox);

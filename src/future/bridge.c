@@ -1,6 +1,7 @@
 #include "future/bridge.h"
 
 #include "future/callbacks.h"
+#include "future/landing.h"
 #include "future/loop_inbox.h"
 #include "py/args.h"
 
@@ -265,9 +266,26 @@ tie(struct tdl_state *st, PyObject *loop, PyObject *destination, PyObject *sourc
     PyObject *r =
         PyObject_CallMethodOneArg(destination, st->names.add_done_callback, (PyObject *)link);
     int ok = r == NULL ? -1 : tdl_callbacks_add((FutureObject *)source, (PyObject *)link);
+    struct tdl_landing *landing = tdl_landing_of(st, loop);
+    if (ok == 0 && landing != NULL)
+        tdl_landing_expect(landing, (FutureObject *)source);
     Py_XDECREF(r);
     Py_DECREF(link);
     return ok;
+}
+
+PyObject *
+tdl_bridge_wrap(struct tdl_state *st, PyObject *future, PyObject *loop)
+{
+    if (!bridge_ready(st)) {
+        PyErr_SetString(PyExc_RuntimeError, "this asyncio is not one that treadle knows; use "
+                                            "asyncio.wrap_future() instead");
+        return NULL;
+    }
+    PyObject *destination = PyObject_CallMethodNoArgs(loop, st->names.create_future);
+    if (destination != NULL && tie(st, loop, destination, future) < 0)
+        Py_CLEAR(destination);
+    return destination;
 }
 
 static PyObject *
@@ -287,15 +305,7 @@ wrap_future(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject 
                             "have no weak references; use "
                             "asyncio.wrap_future() instead",
                             Py_TYPE(values[1])->tp_name);
-    if (!bridge_ready(st)) {
-        PyErr_SetString(PyExc_RuntimeError, "this asyncio is not one that treadle knows; use "
-                                            "asyncio.wrap_future() instead");
-        return NULL;
-    }
-    PyObject *destination = PyObject_CallMethodNoArgs(values[1], st->names.create_future);
-    if (destination != NULL && tie(st, values[1], destination, values[0]) < 0)
-        Py_CLEAR(destination);
-    return destination;
+    return tdl_bridge_wrap(st, values[0], values[1]);
 }
 
 static PyMethodDef bridge_functions[] = {

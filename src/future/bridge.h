@@ -11,6 +11,10 @@
 
 #include "future/future.h"
 
+/* treadle.wrap_future(): an asyncio future of `loop`, which can be weakly referenced,
+ * that follows `future`, one of ours.  Returns a new reference or NULL. */
+PyObject *tdl_bridge_wrap(struct tdl_state *st, PyObject *future, PyObject *loop);
+
 /* Deliver a done future to the asyncio future that the callback `fn` is for.
  * If the loop has to be woken, that is left to `fire` if it is not NULL.
  * Returns 1 if that was done, 0 if `fn` is no such callback and has to be

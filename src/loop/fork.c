@@ -48,7 +48,7 @@ disown(LoopObject *loop)
     loop->bare = 0;
     loop->stopping = true; /* the fork may have been in a callback of it */
     tdl_poller_abandon(&loop->poller);
-    tdl_wakeup_close(&loop->wakeup);
+    tdl_port_disown(loop->port);
 }
 
 static PyObject *

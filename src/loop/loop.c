@@ -50,7 +50,8 @@ look_for_overrides(LoopObject *self)
 void
 tdl_loop_wake(LoopObject *self)
 {
-    tdl_wakeup_signal(&self->wakeup);
+    if (self->port != NULL)
+        tdl_port_wake(self->port);
 }
 
 int
@@ -86,6 +87,41 @@ release_timer(struct tdl_timer *timer, void *arg)
     tdl_handle_release(self->st, tdl_handle_of_timer(self->st, timer));
 }
 
+/* Drop what other threads have posted and let nobody post more. */
+static void
+close_descriptors(LoopObject *self)
+{
+    struct tdl_item *item = tdl_port_close(self->port);
+    while (item != NULL) {
+        struct tdl_item *next = item->next;
+        if (!tdl_port_fetch(self->port, item))
+            tdl_handle_release(self->st, tdl_handle_of_item(self->st, item));
+        item = next;
+    }
+    tdl_poller_close(&self->poller);
+}
+
+/* Returns 0 or an error of the core, with nothing left open. */
+static int
+open_descriptors(LoopObject *self)
+{
+    struct tdl_port *port;
+    int r = tdl_port_new(&port);
+    if (r < 0)
+        return r;
+    r = tdl_poller_open(&self->poller, NULL);
+    if (r == 0 && (r = tdl_poller_add(&self->poller, tdl_wakeup_fd(&port->wakeup), TDL_POLL_IN,
+                                      TDL_LOOP_WAKEUP)) < 0)
+        tdl_poller_close(&self->poller);
+    if (r < 0) {
+        tdl_port_unref(port);
+        return r;
+    }
+    tdl_port_unref(self->port);
+    self->port = port;
+    return 0;
+}
+
 static PyObject *
 loop_open(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -93,19 +129,15 @@ loop_open(LoopObject *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "the loop is open already");
         return NULL;
     }
-    int r = tdl_wakeup_open(&self->wakeup, TDL_WAKEUP_BEST);
-    if (r == 0 && (r = tdl_poller_open(&self->poller, NULL)) < 0)
-        tdl_wakeup_close(&self->wakeup);
-    if (r == 0 && (r = tdl_poller_add(&self->poller, tdl_wakeup_fd(&self->wakeup), TDL_POLL_IN,
-                                      TDL_LOOP_WAKEUP)) < 0) {
-        tdl_poller_close(&self->poller);
-        tdl_wakeup_close(&self->wakeup);
-    }
+    int r = open_descriptors(self);
     if (r < 0) {
         tdl_raise_errno(r);
         return NULL;
     }
-    tdl_inbox_init(&self->inbox);
+    if (tdl_landing_open(&self->landing, self->port) < 0) {
+        close_descriptors(self);
+        return NULL;
+    }
     look_for_overrides(self);
     self->open = true;
     tdl_fork_list(self);
@@ -134,15 +166,9 @@ close_native(LoopObject *self)
     self->open = false;
     tdl_fork_unlist(self);
     tdl_watchdog_stop(self);
-    struct tdl_item *item = tdl_inbox_close(&self->inbox);
-    while (item != NULL) {
-        struct tdl_item *next = item->next;
-        tdl_handle_release(self->st, tdl_handle_of_item(self->st, item));
-        item = next;
-    }
     tdl_watch_clear(self);
-    tdl_poller_close(&self->poller);
-    tdl_wakeup_close(&self->wakeup);
+    tdl_landing_close(&self->landing);
+    close_descriptors(self);
 }
 
 static PyObject *
@@ -333,7 +359,39 @@ set_task_factory(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+static PyObject *
+get_default_executor(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->default_executor == NULL ? Py_None : self->default_executor);
+}
+
+static int
+set_default_executor(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(self->default_executor, value == Py_None ? NULL : Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+get_executor_shut_down(LoopObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->executor_shut_down);
+}
+
+static int
+set_executor_shut_down(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int yes = parse_flag(value);
+    if (yes >= 0)
+        self->executor_shut_down = yes;
+    return yes < 0 ? -1 : 0;
+}
+
 static PyGetSetDef loop_getset[] = {
+    {"_default_executor", (getter)get_default_executor, (setter)set_default_executor, NULL,
+     NULL},
+    {"_executor_shutdown_called", (getter)get_executor_shut_down,
+     (setter)set_executor_shut_down, NULL, NULL},
     {"_closed", (getter)get_closed, (setter)set_closed, NULL, NULL},
     {"_stopping", (getter)get_stopping, (setter)set_stopping, NULL, NULL},
     {"_task_factory", (getter)get_task_factory, (setter)set_task_factory, NULL, NULL},
@@ -379,7 +437,7 @@ loop_tp_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
     self->st = st;
     tdl_ring_init(&self->ready);
     tdl_heap_init(&self->timers, release_timer, self);
-    tdl_inbox_init(&self->inbox);
+    tdl_spin_init(&self->spin);
     self->task_factory = Py_NewRef(Py_None);
     return (PyObject *)self;
 }
@@ -389,12 +447,15 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->task_factory);
+    Py_VISIT(self->default_executor);
     Py_VISIT(self->loop_kwargs);
     Py_VISIT(self->stock_transports);
     int r = tdl_ready_traverse(self, visit, arg);
     for (size_t i = 0; r == 0 && i < self->timers.count; i++)
         r = tdl_handle_visit(
             self->st, tdl_handle_of_timer(self->st, self->timers.entries[i].timer), visit, arg);
+    if (r == 0)
+        r = tdl_landing_traverse(&self->landing, visit, arg);
     if (r == 0)
         r = tdl_context_traverse(&self->contexts, visit, arg);
     return r != 0 ? r : tdl_watch_traverse(self, visit, arg);
@@ -409,6 +470,7 @@ loop_clear(LoopObject *self)
     tdl_watch_clear(self);
     tdl_context_clear(&self->contexts);
     Py_CLEAR(self->loop_kwargs);
+    Py_CLEAR(self->default_executor);
     Py_XSETREF(self->task_factory, Py_NewRef(Py_None));
     Py_CLEAR(self->stock_transports);
     return 0;
@@ -421,6 +483,7 @@ loop_dealloc(LoopObject *self)
     PyObject_GC_UnTrack(self);
     loop_clear(self);
     tdl_ring_fini(&self->ready);
+    tdl_port_unref(self->port);
     PyMem_Free(self->watches);
     Py_CLEAR(self->task_factory);
     PyMem_Free(self->scratch);
@@ -482,13 +545,23 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* See state.h. */
+static struct tdl_landing *
+landing_of(struct tdl_state *st, PyObject *loop)
+{
+    bool ours = PyObject_TypeCheck(loop, st->objects.LoopBase);
+    return ours ? &((LoopObject *)loop)->landing : NULL;
+}
+
 int
 tdl_loop_exec(PyObject *module)
 {
+    tdl_state_of(module)->landing_of = landing_of;
     PyTypeObject **type = &tdl_state_of(module)->objects.LoopBase;
     if (tdl_state_add_type(module, &loop_spec, type) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_schedule_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_create_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_executor_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_watch_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_run_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_transport_methods) < 0 ||

@@ -9,10 +9,11 @@
 #define TDL_LOOP_LOOP_H
 
 #include "core/heap.h"
-#include "core/inbox.h"
 #include "core/poller.h"
+#include "core/port.h"
 #include "core/ring.h"
-#include "core/wakeup.h"
+#include "core/spin.h"
+#include "future/landing.h"
 #include "loop/address.h"
 #include "loop/context.h"
 #include "loop/handle.h"
@@ -36,11 +37,13 @@ struct tdl_watch {
 typedef struct LoopObject {
     PyObject_HEAD
     struct tdl_state *st;
-    struct tdl_ring ready;    /* strong; see loop/ready.h */
-    size_t bare;              /* bare calls in the ready queue */
-    struct tdl_heap timers;   /* handles' timers, strong */
-    struct tdl_inbox inbox;   /* handles' items, strong; any thread posts */
-    struct tdl_wakeup wakeup; /* any thread signals */
+    struct tdl_ring ready;  /* strong; see loop/ready.h */
+    size_t bare;            /* bare calls in the ready queue */
+    struct tdl_heap timers; /* handles' timers, strong */
+    struct tdl_port
+        *port; /* one reference; NULL until open.  Any thread posts handles' items, strong */
+    struct tdl_landing landing;
+    struct tdl_spin spin; /* how recent waits for results went */
     struct tdl_poller poller;
     struct tdl_contexts contexts;
     struct tdl_watch *watches; /* indexed by descriptor */
@@ -50,6 +53,8 @@ typedef struct LoopObject {
     PyObject *stock_transports;    /* dict, strong; NULL until looked for */
     struct tdl_loop_stats stats;
     PyObject *task_factory;          /* strong; Py_None: none */
+    PyObject *default_executor;      /* strong; or NULL */
+    bool executor_shut_down;         /* shutdown_default_executor() was called */
     PyObject *loop_kwargs;           /* {'loop': this one}, or NULL */
     unsigned unpolled;               /* turns since the poller was last asked */
     _Atomic unsigned long thread;    /* ident of the thread that runs it, 0: none */
@@ -109,8 +114,9 @@ PyObject *tdl_loop_create_future(LoopObject *loop);
 /* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
 int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 
-/* schedule.c, create.c, watch.c, run.c, sock.c: the methods. */
+/* schedule.c, create.c, executor.c, watch.c, run.c, sock.c: the methods. */
 extern PyMethodDef tdl_loop_create_methods[];
+extern PyMethodDef tdl_loop_executor_methods[];
 extern PyMethodDef tdl_loop_schedule_methods[];
 extern PyMethodDef tdl_loop_watch_methods[];
 extern PyMethodDef tdl_loop_run_methods[];

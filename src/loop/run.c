@@ -1,119 +1,41 @@
 /* Turning: poll, collect what is due, run what is ready. */
-#include <errno.h>
 #include <math.h>
 
 #include "core/clock.h"
 #include "loop/fork.h"
+#include "loop/poll.h"
 #include "loop/ready.h"
-#include "loop/watch.h"
-#include "py/errors.h"
 
-/* Turns without asking the poller while callbacks keep coming: asking costs more
- * than most callbacks, and ready descriptors wait no longer than this. */
-enum { UNPOLLED_MAX = 61, EVENTS = 128 };
+/* Queue the posted handle behind `item`, or after an error (`r`) drop it. */
+static int
+take_handle(LoopObject *self, struct tdl_item *item, int r)
+{
+    PyObject *handle = tdl_handle_of_item(self->st, item);
+    tdl_loop_count(&self->stats.posted, 1);
+    if (r == 0)
+        return tdl_ready_push_steal(self, handle);
+    tdl_handle_release(self->st, handle);
+    return r;
+}
 
 int
 tdl_loop_take_posted(LoopObject *self, enum tdl_inbox_mark mark)
 {
-    struct tdl_item *item = tdl_inbox_drain(&self->inbox, mark);
+    struct tdl_item *item = tdl_inbox_drain(&self->port->inbox, mark);
     int r = 0;
+    bool results = false;
     while (item != NULL) {
         struct tdl_item *next = item->next;
-        PyObject *handle = tdl_handle_of_item(self->st, item);
-        if (r == 0)
-            r = tdl_ready_push_steal(self, handle);
+        if (tdl_port_fetch(self->port, item))
+            results = true;
         else
-            tdl_handle_release(self->st, handle);
-        tdl_loop_count(&self->stats.posted, 1);
+            r = take_handle(self, item, r);
         item = next;
     }
+    /* last: this runs code of others, with nothing left in our hands */
+    if (r == 0 && results)
+        r = tdl_landing_deliver(self->st, &self->landing, (PyObject *)self);
     return r;
-}
-
-/* How long the poller may sleep: ns, -1 for ever. */
-static int
-poll_timeout(LoopObject *self, int64_t *timeout)
-{
-    *timeout = 0;
-    if (tdl_ring_count(&self->ready) > 0 || self->stopping)
-        return 0;
-    struct tdl_timer *first;
-    int64_t deadline = 0, now;
-    TDL_CRITICAL_BEGIN(self);
-    first = tdl_heap_first(&self->timers);
-    if (first != NULL)
-        deadline = first->deadline;
-    TDL_CRITICAL_END();
-    if (tdl_ring_count(&self->ready) > 0)
-        return 0; /* releasing a cancelled timer ran somebody's code */
-    if (first == NULL) {
-        *timeout = -1;
-        return 0;
-    }
-    if (tdl_loop_now(self, &now) < 0)
-        return -1;
-    if (deadline > now)
-        *timeout = deadline == TDL_NEVER ? -1 : deadline - now;
-    return 0;
-}
-
-static int
-handle_events(LoopObject *self, const struct tdl_event *events, int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (events[i].data == TDL_LOOP_WAKEUP) {
-            tdl_wakeup_drain(&self->wakeup);
-            continue;
-        }
-        tdl_loop_count(&self->stats.events, 1);
-        if (tdl_watch_dispatch(self, (int)(intptr_t)events[i].data, events[i].events) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* Sleep until something happens. */
-static int
-poll_blocking(LoopObject *self, struct tdl_event *events, int64_t timeout)
-{
-    int n;
-    int64_t start = tdl_loop_stats_clock();
-    atomic_store_explicit(&self->polling, true, memory_order_relaxed);
-    Py_BEGIN_ALLOW_THREADS
-    n = tdl_poller_wait(&self->poller, events, EVENTS, timeout);
-    Py_END_ALLOW_THREADS
-    atomic_store_explicit(&self->polling, false, memory_order_relaxed);
-    tdl_loop_count(&self->stats.poll_ns, (uint64_t)(tdl_loop_stats_clock() - start));
-    return n;
-}
-
-/* Ask the poller; sleep for `limit` ns at most, without limit if that is negative. */
-static int
-poll_once(LoopObject *self, int64_t limit)
-{
-    struct tdl_event events[EVENTS];
-    int64_t timeout;
-    /* before, not after: a signal that came in C code interrupts no poll */
-    if (PyErr_CheckSignals() < 0 || poll_timeout(self, &timeout) < 0)
-        return -1;
-    if (limit >= 0 && (timeout < 0 || timeout > limit))
-        timeout = limit;
-    if (timeout != 0) {
-        /* whoever posts from here on wakes us */
-        if (tdl_loop_take_posted(self, TDL_INBOX_ARMED) < 0)
-            return -1;
-        if (tdl_ring_count(&self->ready) > 0)
-            timeout = 0;
-    }
-    tdl_loop_count(&self->stats.polls, 1);
-    int n = timeout == 0 ? tdl_poller_wait(&self->poller, events, EVENTS, 0)
-                         : poll_blocking(self, events, timeout);
-    self->unpolled = 0;
-    if (n < 0)
-        return tdl_raise_errno(n);
-    if (handle_events(self, events, n) < 0)
-        return -1;
-    return tdl_loop_take_posted(self, TDL_INBOX_AWAKE);
 }
 
 static struct tdl_timer *
@@ -164,8 +86,8 @@ static int
 turn(LoopObject *self, bool poll)
 {
     tdl_loop_count(&self->stats.turns, 1);
-    if (poll || tdl_ring_count(&self->ready) == 0 || ++self->unpolled >= UNPOLLED_MAX) {
-        if (poll_once(self, -1) < 0)
+    if (poll || tdl_ring_count(&self->ready) == 0 || ++self->unpolled >= TDL_LOOP_UNPOLLED) {
+        if (tdl_loop_poll(self, -1) < 0)
             return -1;
     }
     else if (tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
@@ -209,7 +131,7 @@ poll_for(LoopObject *self, PyObject *seconds)
         limit = 0.0; /* as select() takes it */
     int64_t ns = limit < 0.0 || limit > 9e9 ? -1 : (int64_t)ceil(limit * 1e9);
     unsigned long before = enter(self); /* who posts meanwhile has to wake it */
-    int r = poll_once(self, ns);
+    int r = tdl_loop_poll(self, ns);
     self->thread = before;
     if (r < 0 || collect_due(self) < 0)
         return NULL;

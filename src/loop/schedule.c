@@ -62,7 +62,8 @@ static PyObject *
 schedule_soon(LoopObject *self, const struct tdl_request *request)
 {
     /* what was posted before comes first */
-    if (tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
+    if (tdl_inbox_pending(&self->port->inbox) &&
+        tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
         return NULL;
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, request, NULL);
     if (handle != NULL && tdl_ready_push(self, handle) < 0)
@@ -111,7 +112,8 @@ is_internal(struct tdl_state *st, PyObject *callback)
 static PyObject *
 call_soon_bare(LoopObject *self, const struct tdl_request *request)
 {
-    if ((tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
+    if ((tdl_inbox_pending(&self->port->inbox) &&
+         tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
         tdl_ready_push_bare(self, request->callback,
                             request->nargs == 0 ? NULL : request->args[0],
                             request->context) < 0)
@@ -145,7 +147,8 @@ is_ours(LoopObject *self)
 static PyObject *
 push_posted(LoopObject *self, PyObject *handle)
 {
-    if ((tdl_inbox_pending(&self->inbox) && tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
+    if ((tdl_inbox_pending(&self->port->inbox) &&
+         tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
         tdl_ready_push(self, handle) < 0)
         Py_CLEAR(handle);
     tdl_loop_count(&self->stats.posted, 1);
@@ -167,7 +170,7 @@ call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (is_ours(self))
         return push_posted(self, handle);
     Py_INCREF(handle); /* the inbox's */
-    int r = tdl_inbox_post(&self->inbox, &tdl_handle_part(self->st, handle)->item);
+    int r = tdl_inbox_post(&self->port->inbox, &tdl_handle_part(self->st, handle)->item);
     if (r < 0) {
         Py_DECREF(handle);
         Py_DECREF(handle);

@@ -52,6 +52,7 @@
     X(set_result)              \
     X(setblocking)             \
     X(type)                    \
+    X(submit)                  \
     X(_attach)                 \
     X(_call_connection_lost)   \
     X(_call_soon)              \
@@ -133,6 +134,8 @@ struct tdl_objects {
     PyTypeObject *WritePipeTransport;
 };
 
+struct tdl_landing;
+
 struct tdl_state {
     struct tdl_names names;
     struct tdl_objects objects;
@@ -142,8 +145,10 @@ struct tdl_state {
     unsigned generation;      /* +1 in each forked child; written with the world stopped */
     struct LoopObject *loops; /* loops that are open; see loop/fork.h; loops_lock */
     struct tdl_lock loops_lock;
-    size_t handle_offset;      /* of the native part in handles; set by _init_loop() */
-    size_t handle_tail;        /* of what only some handles have; set by _init_loop() */
+    size_t handle_offset; /* of the native part in handles; set by _init_loop() */
+    size_t handle_tail;   /* of what only some handles have; set by _init_loop() */
+    /* The landing of a loop of ours, NULL for others; set once by the loop's exec. */
+    struct tdl_landing *(*landing_of)(struct tdl_state *st, PyObject *loop);
     bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */
     _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
     PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */
