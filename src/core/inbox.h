@@ -16,6 +16,7 @@
 #define TDL_CORE_INBOX_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* To be embedded in what is posted. */
@@ -49,6 +50,15 @@ static inline int
 tdl_inbox_pending(struct tdl_inbox *inbox)
 {
     return atomic_load_explicit(&inbox->head, memory_order_acquire) > TDL_INBOX_CLOSED;
+}
+
+/* The item that was posted last, left in place, or NULL: for traversals, of the list
+ * that it begins, while nobody posts or drains. */
+static inline struct tdl_item *
+tdl_inbox_newest(struct tdl_inbox *inbox)
+{
+    uintptr_t head = atomic_load_explicit(&inbox->head, memory_order_acquire);
+    return head > TDL_INBOX_CLOSED ? (struct tdl_item *)head : NULL;
 }
 
 /* Take out all that was posted and leave `mark`, ARMED or AWAKE, behind.

@@ -442,6 +442,18 @@ loop_tp_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
     return (PyObject *)self;
 }
 
+/* What other threads have posted.  The world stands still. */
+static int
+traverse_posted(LoopObject *self, visitproc visit, void *arg)
+{
+    struct tdl_item *item = self->port == NULL ? NULL : tdl_inbox_newest(&self->port->inbox);
+    int r = 0;
+    for (; r == 0 && item != NULL; item = item->next)
+        if (item != &self->port->results)
+            r = tdl_handle_visit(self->st, tdl_handle_of_item(self->st, item), visit, arg);
+    return r;
+}
+
 static int
 loop_traverse(LoopObject *self, visitproc visit, void *arg)
 {
@@ -454,6 +466,8 @@ loop_traverse(LoopObject *self, visitproc visit, void *arg)
     for (size_t i = 0; r == 0 && i < self->timers.count; i++)
         r = tdl_handle_visit(
             self->st, tdl_handle_of_timer(self->st, self->timers.entries[i].timer), visit, arg);
+    if (r == 0)
+        r = traverse_posted(self, visit, arg);
     if (r == 0)
         r = tdl_landing_traverse(&self->landing, visit, arg);
     if (r == 0)
