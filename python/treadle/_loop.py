@@ -27,7 +27,6 @@ from ._subprocess import SubprocessLoop
 from ._watchdog import watch_over, watch_over_by_environment
 
 
-
 if "debug" in inspect.signature(format_helpers._format_callback_source).parameters:
 
     def _format_source(loop: Any, callback: Any, args: Any) -> str:
