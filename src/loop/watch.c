@@ -1,5 +1,7 @@
 /* add_reader(), add_writer() and what the transports use of them. */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 
 #include "loop/io.h"
 #include "loop/ready.h"
@@ -70,15 +72,46 @@ tdl_watch_update(LoopObject *self, int fd, unsigned old, unsigned now)
     return r < 0 ? tdl_raise_errno(r) : 0;
 }
 
-static int
-descriptor_of(PyObject *file)
+/* int(file.fileno()): a new reference, or NULL with an exception worded as selectors does. */
+static PyObject *
+number_of(PyObject *file)
 {
-    int fd = PyObject_AsFileDescriptor(file);
-    if (fd < 0 && !PyErr_ExceptionMatches(PyExc_ValueError)) {
+    PyObject *given = PyObject_CallMethod(file, "fileno", NULL);
+    PyObject *number = given == NULL ? NULL : PyNumber_Long(given);
+    Py_XDECREF(given);
+    if (number == NULL &&
+        (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+         PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError))) {
         PyErr_Clear();
         PyErr_Format(PyExc_ValueError, "Invalid file object: %R", file);
     }
-    return fd;
+    return number;
+}
+
+/* Returns the descriptor, or -1 with an exception set. */
+static int
+descriptor_of(PyObject *file)
+{
+    PyObject *number = PyLong_Check(file) ? Py_NewRef(file) : number_of(file);
+    if (number == NULL)
+        return -1;
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow < 0 || (overflow == 0 && fd < 0))
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
+    else if (overflow > 0 || fd > INT_MAX)
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+    Py_DECREF(number);
+    return PyErr_Occurred() ? -1 : (int)fd;
+}
+
+/* Room for a descriptor, if it is open: then the system limits its number. */
+static int
+reserve_open(LoopObject *self, int fd)
+{
+    if (fd >= self->nwatches && fcntl(fd, F_GETFD) < 0)
+        return tdl_raise_errno(-errno);
+    return tdl_watch_reserve(self, fd);
 }
 
 /* A transport's descriptor is the transport's alone. */
@@ -101,7 +134,7 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     if (tdl_loop_parse_request(method, args, nargs, kwnames, 1, &request) < 0)
         return NULL;
     int fd = tdl_loop_check_closed(self) < 0 ? -1 : descriptor_of(args[0]);
-    if (fd < 0 || tdl_watch_reserve(self, fd) < 0 || check_no_io(self, fd) < 0)
+    if (fd < 0 || reserve_open(self, fd) < 0 || check_no_io(self, fd) < 0)
         return NULL;
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, &request, NULL);
     if (handle == NULL)
@@ -132,6 +165,10 @@ remove_watch(LoopObject *self, PyObject *file, bool writer)
     if (self->closed)
         Py_RETURN_FALSE;
     int fd = descriptor_of(file);
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Clear(); /* no descriptor has that number, so it is not watched */
+        Py_RETURN_FALSE;
+    }
     if (fd < 0)
         return NULL;
     struct tdl_watch *watch = watch_of(self, fd);
