@@ -175,6 +175,38 @@ class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, Signa
         )
         return ssl_protocol._app_transport
 
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Any = None,
+    ) -> None:
+        """Accept connections from a listening socket: natively, unless TLS is wanted."""
+        if sslcontext is None and self._accept_from(
+            protocol_factory, sock, server, backlog, context
+        ):
+            return
+        more = () if context is None else (context,)
+        super()._start_serving(  # type: ignore[misc]
+            protocol_factory,
+            sock,
+            sslcontext,
+            server,
+            backlog,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            *more,
+        )
+
+    def _stop_serving(self, sock: Any) -> None:
+        self._stop_accepting(sock.fileno())
+        super()._stop_serving(sock)  # type: ignore[misc]
+
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Any) -> int:
         if not isinstance(transp, _native.StreamTransport):
             return await super()._sendfile_native(  # type: ignore[misc, no-any-return]

@@ -257,14 +257,20 @@ class Watchdog:
 @final
 class SockWatch: ...
 
+# A listening socket that a loop accepts connections from.
+@final
+class Acceptor:
+    def _resume(self) -> None: ...
+
 # The transport of a TCP or UNIX stream connection.
 @final
 class StreamTransport(asyncio.transports._FlowControlMixin):
     max_size: ClassVar[int]
     _start_tls_compatible: ClassVar[bool]
     _sendfile_compatible: ClassVar[Any]
+    _sock: Any
     @property
-    def _sock(self) -> Any: ...
+    def _read_ready_cb(self) -> Callable[..., object] | None: ...
     @property
     def _sock_fd(self) -> int: ...
     @property
@@ -407,6 +413,15 @@ class LoopBase:
     def _ready_clear(self) -> None: ...
     def _scheduled_list(self) -> list[asyncio.TimerHandle]: ...
     def _scheduled_clear(self) -> None: ...
+    def _accept_from(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket,
+        server: asyncio.AbstractServer | None,
+        backlog: int,
+        context: Context | None,
+    ) -> bool: ...
+    def _stop_accepting(self, fd: int, /) -> None: ...
     def _ensure_fd_no_transport(self, fd: Any, /) -> None: ...
     def _make_stream_transport(
         self,

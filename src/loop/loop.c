@@ -1,6 +1,7 @@
 #include "loop/loop.h"
 
 #include "core/clock.h"
+#include "loop/accept.h"
 #include "loop/dns.h"
 #include "loop/fork.h"
 #include "loop/pipe.h"
@@ -501,6 +502,7 @@ loop_dealloc(LoopObject *self)
     PyMem_Free(self->watches);
     Py_CLEAR(self->task_factory);
     PyMem_Free(self->scratch);
+    tdl_spare_clear(&self->spares);
     Py_CLEAR(self->peer.object);
     type->tp_free(self);
     Py_DECREF(type);
@@ -580,6 +582,8 @@ tdl_loop_exec(PyObject *module)
         tdl_state_add_methods(*type, tdl_loop_run_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_transport_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_pipe_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_accept_methods) < 0 ||
+        tdl_accept_exec(module) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_stats_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_sock_methods) < 0 ||
         tdl_sock_wait_exec(module) < 0 ||

@@ -17,6 +17,7 @@
 #include "loop/address.h"
 #include "loop/context.h"
 #include "loop/handle.h"
+#include "loop/spare.h"
 #include "loop/stats.h"
 
 /* What the wakeup is registered as with the poller; descriptors are not negative. */
@@ -49,6 +50,7 @@ typedef struct LoopObject {
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
     char *scratch; /* TDL_LOOP_SCRATCH bytes for what is received, or NULL: not yet */
+    struct tdl_spares spares;      /* to receive into */
     struct tdl_address_cache peer; /* of sock_recvfrom() and sock_sendto() */
     PyObject *stock_transports;    /* dict, strong; NULL until looked for */
     struct tdl_loop_stats stats;

@@ -22,9 +22,8 @@ serve(TransportObject *self, unsigned events)
     return 0;
 }
 
-/* Leave `context`, keeping an exception that is set.  Returns `r`, or -1. */
-static int
-leave(PyObject *context, int r)
+int
+tdl_transport_leave(PyObject *context, int r)
 {
     if (r == 0)
         return PyContext_Exit(context);
@@ -42,7 +41,7 @@ on_ready(struct tdl_io *io, unsigned events)
     if (PyContext_Enter(self->context) < 0)
         return tdl_report_raised(self->loop, "Cannot enter the context of a transport",
                                  io->owner, self->protocol);
-    return leave(self->context, serve(self, events));
+    return tdl_transport_leave(self->context, serve(self, events));
 }
 
 /* ---- making -------------------------------------------------------------------------- */
@@ -197,6 +196,7 @@ tdl_transport_new(LoopObject *loop, const struct tdl_transport_spec *spec)
     tdl_io_init(&self->io, (PyObject *)self, on_ready);
     tdl_wqueue_init(&self->queue);
     tdl_flow_init(&self->flow);
+    self->size_class = TDL_SPARE_NONE;
     tdl_endpoint_init(&self->sockname);
     tdl_endpoint_init(&self->peername);
     if (set_up(self, spec) < 0) {

@@ -40,12 +40,14 @@ typedef struct tdl_transport {
     int fd; /* -1 once closed */
     unsigned conn_lost;
     bool closing;
-    bool eof;          /* write_eof() was called */
-    bool paused;       /* pause_reading() was called */
-    bool buffered;     /* the protocol is a BufferedProtocol */
-    bool connected;    /* a protocol was set: it hears of the end */
-    bool extra_filled; /* `extra` is complete */
-    bool made;         /* fully made: the finalizer has something to close */
+    bool eof;               /* write_eof() was called */
+    bool paused;            /* pause_reading() was called */
+    bool buffered;          /* the protocol is a BufferedProtocol */
+    signed char size_class; /* of the spare to receive into, or TDL_SPARE_NONE */
+    bool keeps;             /* the protocol kept what it was given last */
+    bool connected;         /* a protocol was set: it hears of the end */
+    bool extra_filled;      /* `extra` is complete */
+    bool made;              /* fully made: the finalizer has something to close */
     short family;
     int proto;
     int number;             /* fd, kept after it was closed */
@@ -113,6 +115,10 @@ int tdl_transport_settle(TransportObject *self, PyObject *future, PyObject *exc)
 
 /* server._detach(), once; without a server nothing.  Returns 0 or -1. */
 int tdl_transport_leave_server(TransportObject *self);
+
+/* Leave `context`, which is the current one, keeping an exception that is set.
+ * Returns `r`, or -1 with an exception set. */
+int tdl_transport_leave(PyObject *context, int r);
 
 /* transport_info.c */
 

@@ -186,6 +186,28 @@ get_sock(TransportObject *self, void *Py_UNUSED(closure))
     return tdl_transport_sock(self);
 }
 
+/* Another object can be put in its place, as in asyncio; it is closed in the end, and
+ * that is all. */
+static int
+set_sock(TransportObject *self, PyObject *sock, void *Py_UNUSED(closure))
+{
+    if (sock == NULL || self->fd < 0) {
+        PyErr_SetString(PyExc_AttributeError, "the transport is closed");
+        return -1;
+    }
+    Py_XSETREF(self->sock, Py_NewRef(sock));
+    return 0;
+}
+
+/* What asyncio calls to read: None once it is closing. */
+static PyObject *
+get_read_ready(PyObject *op, void *Py_UNUSED(closure))
+{
+    if (((TransportObject *)op)->closing)
+        Py_RETURN_NONE;
+    return PyObject_GetAttrString(op, "_start_reading");
+}
+
 static PyObject *
 get_number(TransportObject *self, void *Py_UNUSED(closure))
 {
@@ -253,7 +275,8 @@ get_buffer(TransportObject *self, void *Py_UNUSED(closure))
 #define OFFSET(field) ((void *)offsetof(TransportObject, field))
 
 PyGetSetDef tdl_transport_getset[] = {
-    {"_sock", (getter)get_sock, NULL, NULL, NULL},
+    {"_sock", (getter)get_sock, (setter)set_sock, NULL, NULL},
+    {"_read_ready_cb", get_read_ready, NULL, NULL, NULL},
     {"_sock_fd", (getter)get_number, NULL, NULL, NULL},
     {"_extra", (getter)get_extra, NULL, NULL, NULL},
     {"_buffer", (getter)get_buffer, NULL, NULL, NULL},

@@ -5,6 +5,9 @@
 #include "loop/transport.h"
 #include "py/args.h"
 
+/* From this size on a buffer is filled by more than one recv(). */
+enum { MUCH = 128 * 1024 };
+
 /* ---- what arrives -------------------------------------------------------------------- */
 
 /* recv(), which a signal may interrupt.  Returns bytes, 0 at the end, or -errno. */
@@ -73,8 +76,20 @@ deliver(TransportObject *self, PyObject *data)
     return 0;
 }
 
+/* Little data goes through the scratch buffer into an object of exactly its size. */
 static int
-read_data(TransportObject *self)
+deliver_copy(TransportObject *self, const char *bytes, ssize_t n)
+{
+    PyObject *data = PyBytes_FromStringAndSize(bytes, n);
+    if (data == NULL)
+        return tdl_transport_fatal(self, "Fatal read error on socket transport");
+    int r = deliver(self, data);
+    Py_DECREF(data);
+    return r;
+}
+
+static int
+read_little(TransportObject *self)
 {
     char *scratch = tdl_loop_scratch(self->loop);
     if (scratch == NULL)
@@ -84,11 +99,61 @@ read_data(TransportObject *self)
         return on_error(self, (int)-n);
     if (n == 0)
         return on_eof(self);
-    PyObject *data = PyBytes_FromStringAndSize(scratch, n);
-    int r = data == NULL ? tdl_transport_fatal(self, "Fatal read error on socket transport")
-                         : deliver(self, data);
-    Py_XDECREF(data);
+    self->size_class = (signed char)tdl_spare_class((size_t)n);
+    return deliver_copy(self, scratch, n);
+}
+
+/* Receive what there is.  A sender of much is still at it while this runs: the more
+ * the protocol gets at once the less each byte costs.  Returns as receive(). */
+static ssize_t
+receive_all(int fd, char *buffer, size_t size)
+{
+    size_t got = 0;
+    ssize_t n;
+    do {
+        n = receive(fd, buffer + got, size - got);
+        got += n > 0 ? (size_t)n : 0;
+    } while (n > 0 && got < size && size >= MUCH);
+    /* an error or the end comes again with the next read */
+    return got > 0 ? (ssize_t)got : n;
+}
+
+/* Hand over the first `n` bytes of the spare object, or a copy of them if they are
+ * too few for an object of its size.  Takes the reference. */
+static int
+deliver_spare_steal(TransportObject *self, int size_class, PyObject *bytes, size_t n)
+{
+    LoopObject *loop = self->loop;
+    size_t capacity = tdl_spare_capacity(size_class);
+    int r;
+    if (n < capacity / 4) {
+        r = deliver_copy(self, PyBytes_AS_STRING(bytes), (ssize_t)n);
+        tdl_spare_give_back_steal(&loop->spares, size_class, bytes, false);
+        return r;
+    }
+    bool shrink = self->keeps;
+    bytes = tdl_spare_fit_steal(bytes, n, shrink);
+    if (bytes == NULL)
+        return tdl_transport_fatal(self, "Fatal read error on socket transport");
+    r = deliver(self, bytes);
+    self->keeps = tdl_spare_give_back_steal(&loop->spares, size_class, bytes, shrink);
     return r;
+}
+
+static int
+read_much(TransportObject *self)
+{
+    int size_class = self->size_class;
+    PyObject *bytes = tdl_spare_take(&self->loop->spares, size_class);
+    if (bytes == NULL)
+        return tdl_transport_fatal(self, "Fatal read error on socket transport");
+    ssize_t n = receive_all(self->fd, PyBytes_AS_STRING(bytes), tdl_spare_capacity(size_class));
+    if (n > 0) {
+        self->size_class = (signed char)tdl_spare_class((size_t)n);
+        return deliver_spare_steal(self, size_class, bytes, (size_t)n);
+    }
+    tdl_spare_give_back_steal(&self->loop->spares, size_class, bytes, false);
+    return n < 0 ? on_error(self, (int)-n) : on_eof(self);
 }
 
 /* ---- BufferedProtocol ------------------------------------------------------------------- */
@@ -153,7 +218,9 @@ tdl_transport_read(TransportObject *self)
 {
     if (self->conn_lost > 0)
         return 0;
-    return self->buffered ? read_into_buffer(self) : read_data(self);
+    if (self->buffered)
+        return read_into_buffer(self);
+    return self->size_class == TDL_SPARE_NONE ? read_little(self) : read_much(self);
 }
 
 /* ---- methods -------------------------------------------------------------------------- */

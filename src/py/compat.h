@@ -50,6 +50,19 @@
 #define TDL_AIO_SERVER_KNOWS_CLIENTS (PY_VERSION_HEX >= 0x030D0000)
 #define TDL_AIO_WRITES_LISTS (PY_VERSION_HEX >= 0x030C0000)
 
+/* Make `bytes`, of which the caller has the only reference and the memory of which is
+ * large enough, one of `size` bytes.  A hash that was computed is forgotten. */
+static inline void
+tdl_bytes_set_size(PyObject *bytes, Py_ssize_t size)
+{
+    Py_SET_SIZE((PyVarObject *)bytes, size);
+    PyBytes_AS_STRING(bytes)[size] = '\0';
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    ((PyBytesObject *)bytes)->ob_shash = -1;
+#pragma GCC diagnostic pop
+}
+
 /* A new reference to what the weak reference `ref` refers to, or NULL (no
  * exception) when that is gone. */
 static inline PyObject *

@@ -132,6 +132,7 @@ struct tdl_objects {
     PyTypeObject *StreamTransport;
     PyTypeObject *ReadPipeTransport;
     PyTypeObject *WritePipeTransport;
+    PyTypeObject *Acceptor;
 };
 
 struct tdl_landing;
