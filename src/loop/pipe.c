@@ -157,6 +157,16 @@ tdl_pipe_fatal(PipeObject *self, const char *message)
     return r;
 }
 
+void
+tdl_pipe_release(PipeObject *self)
+{
+    if (self->loop != NULL)
+        tdl_io_detach(self->loop, &self->io);
+    if (self->fd != self->number)
+        close(self->fd);
+    self->fd = self->number;
+}
+
 /* Give the descriptor up, and close the file.  Returns 0 or -1 with what it raised. */
 static int
 close_file(PipeObject *self)
@@ -165,11 +175,7 @@ close_file(PipeObject *self)
     if (pipe == NULL)
         return 0;
     self->pipe = NULL;
-    if (self->loop != NULL)
-        tdl_io_detach(self->loop, &self->io);
-    if (self->fd != self->number)
-        close(self->fd);
-    self->fd = -1;
+    tdl_pipe_release(self);
     PyObject *r = PyObject_CallMethodNoArgs(pipe, self->st->names.close);
     Py_DECREF(pipe);
     Py_XDECREF(r);
@@ -295,9 +301,7 @@ set_up(PipeObject *self, PyObject *file, PyObject *protocol, PyObject *waiter, P
         return 0;
     /* the file stays the caller's */
     Py_CLEAR(self->pipe);
-    tdl_io_detach(self->loop, &self->io);
-    if (self->fd != self->number)
-        close(self->fd);
+    tdl_pipe_release(self);
     return -1;
 }
 
@@ -398,8 +402,7 @@ pipe_clear(PyObject *op)
     PipeObject *self = (PipeObject *)op;
     self->closing = true;
     self->lost = true;
-    if (self->loop != NULL)
-        tdl_io_detach(self->loop, &self->io);
+    tdl_pipe_release(self);
     tdl_wqueue_clear(&self->queue);
     Py_CLEAR(self->pipe);
     Py_CLEAR(self->loop);

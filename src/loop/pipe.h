@@ -40,7 +40,7 @@ typedef struct tdl_pipe {
     PyObject *extra;         /* strong: dict of get_extra_info() */
     struct tdl_wqueue queue; /* what is to be written */
     struct tdl_flow flow;
-    int fd;             /* what is read or written; pipe.fileno(), or a duplicate */
+    int fd;             /* what is read or written: `number`, or a duplicate of it */
     int number;         /* pipe.fileno() */
     unsigned conn_lost; /* writes that failed or came too late */
     bool writes;        /* which of the two it is; fixed */
@@ -85,6 +85,9 @@ int tdl_pipe_close(PipeObject *self, PyObject *exc);
  * Returns 0 with it cleared; -1 with SystemExit, KeyboardInterrupt or what the
  * exception handler raised. */
 int tdl_pipe_fatal(PipeObject *self, const char *message);
+
+/* Give the descriptor up; the file stays open. */
+void tdl_pipe_release(PipeObject *self);
 
 /* connection_lost(exc) to the protocol, then close the file; calling again is
  * harmless.  Returns 0, or -1 with what the protocol or the file raised. */

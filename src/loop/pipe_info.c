@@ -49,11 +49,25 @@ get_number(PyObject *op, void *offset)
     return PyLong_FromLong(*(int *)((char *)op + (size_t)offset));
 }
 
+/* Who sets _pipe takes the old one over, open: asyncio's own tests do so. */
+static int
+set_pipe(PipeObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete this attribute");
+        return -1;
+    }
+    if (value == Py_None)
+        tdl_pipe_release(self);
+    Py_XSETREF(self->pipe, value == Py_None ? NULL : Py_NewRef(value));
+    return 0;
+}
+
 #define OFFSET(field) ((void *)offsetof(PipeObject, field))
 
 PyGetSetDef tdl_pipe_getset[] = {
     {"_extra", get_object, NULL, NULL, OFFSET(extra)},
-    {"_pipe", get_object, NULL, NULL, OFFSET(pipe)},
+    {"_pipe", get_object, (setter)set_pipe, NULL, OFFSET(pipe)},
     {"_loop", get_object, NULL, NULL, OFFSET(loop)},
     {"_protocol", get_object, NULL, NULL, OFFSET(protocol)},
     {"_fileno", get_number, NULL, NULL, OFFSET(number)},
