@@ -18,6 +18,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from . import _native
+from ._datagram import DatagramEndpoints
 from ._loop_views import LoopSelector, ReadyView, ScheduledView
 from ._names import NameLookup
 from ._pool import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def _clean_up(loop: Any) -> None:
     sys.set_asyncgen_hooks(*loop._old_agen_hooks)
 
 
-class EventLoop(_native.LoopBase, SockMethods, NameLookup, SubprocessLoop, SignalLoop):
+class EventLoop(_native.LoopBase, SockMethods, DatagramEndpoints, NameLookup, SubprocessLoop, SignalLoop):
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
     _turned_by_python = False  # _selector.select() was called

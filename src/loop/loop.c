@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "loop/accept.h"
+#include "loop/datagram.h"
 #include "loop/dns.h"
 #include "loop/fork.h"
 #include "loop/pipe.h"
@@ -503,6 +504,7 @@ loop_dealloc(LoopObject *self)
     Py_CLEAR(self->task_factory);
     PyMem_Free(self->scratch);
     tdl_spare_clear(&self->spares);
+    tdl_datagram_free_intake(self->intake);
     Py_CLEAR(self->peer.object);
     type->tp_free(self);
     Py_DECREF(type);
@@ -587,6 +589,8 @@ tdl_loop_exec(PyObject *module)
         tdl_state_add_methods(*type, tdl_loop_stats_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_sock_methods) < 0 ||
         tdl_sock_wait_exec(module) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_datagram_methods) < 0 ||
+        tdl_datagram_exec(module) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_watchdog_methods) < 0 ||
         tdl_watchdog_exec(module) < 0 || tdl_fork_exec(module) < 0)
         return -1;

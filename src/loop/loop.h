@@ -26,6 +26,7 @@
 /* Room for a datagram of any protocol of the internet family. */
 enum { TDL_LOOP_SCRATCH = 64 * 1024 };
 
+struct tdl_intake;
 struct tdl_io;
 
 /* Who is to be called when a descriptor is ready; found by its number. */
@@ -51,6 +52,7 @@ typedef struct LoopObject {
     int nwatches;
     char *scratch; /* TDL_LOOP_SCRATCH bytes for what is received, or NULL: not yet */
     struct tdl_spares spares;      /* to receive into */
+    struct tdl_intake *intake;     /* see loop/datagram_receive.c; or NULL: not yet */
     struct tdl_address_cache peer; /* of sock_recvfrom() and sock_sendto() */
     PyObject *stock_transports;    /* dict, strong; NULL until looked for */
     struct tdl_loop_stats stats;
@@ -64,8 +66,9 @@ typedef struct LoopObject {
     _Atomic bool polling;            /* in a poll that may block */
     PyObject *watchdog;              /* strong; or NULL */
     bool open;                       /* _open() was called, _close_native() was not */
-    bool custom_time;                /* somebody has replaced time() */
-    bool plain;                      /* nobody has replaced call_soon() */
+    bool behind;      /* when the poller was asked, callbacks were ready: they come first */
+    bool custom_time; /* somebody has replaced time() */
+    bool plain;       /* nobody has replaced call_soon() */
     bool debug;
     bool inherited;                  /* by a forked child; see loop/fork.h */
     struct tdl_ring inherited_ready; /* what was ready in the parent; strong */
@@ -116,13 +119,14 @@ PyObject *tdl_loop_create_future(LoopObject *loop);
 /* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
 int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 
-/* schedule.c, create.c, executor.c, watch.c, run.c, sock.c: the methods. */
+/* schedule.c, create.c, executor.c, watch.c, run.c, sock.c, datagram.c: the methods. */
 extern PyMethodDef tdl_loop_create_methods[];
 extern PyMethodDef tdl_loop_executor_methods[];
 extern PyMethodDef tdl_loop_schedule_methods[];
 extern PyMethodDef tdl_loop_watch_methods[];
 extern PyMethodDef tdl_loop_run_methods[];
 extern PyMethodDef tdl_loop_sock_methods[];
+extern PyMethodDef tdl_loop_datagram_methods[];
 
 /* Module exec: add the type and the functions.  Returns 0 or -1 with an exception. */
 int tdl_loop_exec(PyObject *module);

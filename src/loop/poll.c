@@ -141,6 +141,7 @@ tdl_loop_poll(LoopObject *self, int64_t limit)
                          : poll_blocking(self, events, timeout, results);
     if (n < 0)
         return tdl_raise_errno(n);
+    self->behind = tdl_ring_count(&self->ready) > 0;
     if (handle_events(self, events, n) < 0)
         return -1;
     return tdl_loop_take_posted(self, TDL_INBOX_AWAKE);

@@ -227,6 +227,22 @@ forget(LoopObject *self, int fd)
     return 0;
 }
 
+/* Call the io behind what is ready already, which is older: by _dispatch_late(). */
+static int
+dispatch_later(LoopObject *self, int fd, unsigned events)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)self, self->st->names._dispatch_late);
+    PyObject *what = PyLong_FromLongLong((long long)fd * 256 + events);
+    PyObject *context = PyContext_New();
+    int r = -1;
+    if (method != NULL && what != NULL && context != NULL)
+        r = tdl_ready_push_bare(self, method, what, context);
+    Py_XDECREF(method);
+    Py_XDECREF(what);
+    Py_XDECREF(context);
+    return r;
+}
+
 static int
 dispatch_io(struct tdl_io *io, unsigned events)
 {
@@ -246,7 +262,9 @@ tdl_watch_dispatch(LoopObject *self, int fd, unsigned events)
     if (watch == NULL || tdl_watch_mask(watch) == 0)
         return forget(self, fd);
     if (watch->io != NULL && watch->io->events != 0) {
-        if (dispatch_io(watch->io, events) < 0)
+        int r =
+            self->behind ? dispatch_later(self, fd, events) : dispatch_io(watch->io, events);
+        if (r < 0)
             return -1;
         watch = watch_of(self, fd); /* the table may have grown */
     }
@@ -271,6 +289,20 @@ drop_handle(LoopObject *self, PyObject **place)
     *place = NULL;
     if (handle != NULL)
         tdl_handle_release(self->st, handle);
+}
+
+static PyObject *
+dispatch_late(LoopObject *self, PyObject *what)
+{
+    long long number = PyLong_AsLongLong(what);
+    if (number == -1 && PyErr_Occurred())
+        return NULL;
+    struct tdl_watch *watch = watch_of(self, (int)(number / 256));
+    /* it may have gone, or another may have come: then the event is stale */
+    if (number >= 0 && watch != NULL && watch->io != NULL && watch->io->events != 0 &&
+        dispatch_io(watch->io, (unsigned)(number % 256)) < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 int
@@ -320,11 +352,14 @@ watched(LoopObject *self, PyObject *Py_UNUSED(ignored))
     PyObject *list = PyList_New(0);
     for (int fd = 0; list != NULL && fd < self->nwatches; fd++) {
         struct tdl_watch *watch = &self->watches[fd];
-        if (handles_of(watch) == 0)
+        unsigned mask = handles_of(watch);
+        if (watch->io != NULL && !watch->io->shares)
+            mask |= watch->io->events & (TDL_POLL_IN | TDL_POLL_OUT);
+        if (mask == 0)
             continue;
-        PyObject *item = Py_BuildValue("(iIOO)", fd, handles_of(watch),
-                                       watch->reader == NULL ? Py_None : watch->reader,
-                                       watch->writer == NULL ? Py_None : watch->writer);
+        PyObject *item =
+            Py_BuildValue("(iIOO)", fd, mask, watch->reader == NULL ? Py_None : watch->reader,
+                          watch->writer == NULL ? Py_None : watch->writer);
         if (item == NULL || PyList_Append(list, item) < 0)
             Py_CLEAR(list);
         Py_XDECREF(item);
@@ -337,6 +372,7 @@ PyMethodDef tdl_loop_watch_methods[] = {
     {"_add_writer", TDL_METHOD(add_writer), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_remove_reader", (PyCFunction)remove_reader, METH_O, NULL},
     {"_remove_writer", (PyCFunction)remove_writer, METH_O, NULL},
+    {"_dispatch_late", (PyCFunction)dispatch_late, METH_O, NULL},
     {"_watched", (PyCFunction)watched, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -32,8 +32,10 @@
     X(create_future)           \
     X(critical)                \
     X(data_received)           \
+    X(datagram_received)       \
     X(done)                    \
     X(eof_received)            \
+    X(error_received)          \
     X(exception)               \
     X(family)                  \
     X(fileno)                  \
@@ -57,9 +59,10 @@
     X(_call_connection_lost)   \
     X(_call_soon)              \
     X(_check_closed)           \
-    X(_run_handle)             \
     X(_condition)              \
     X(_detach)                 \
+    X(_dispatch_late)          \
+    X(_run_handle)             \
     X(_spawn_worker)           \
     X(_start_reading)          \
     X(_state)                  \
@@ -121,6 +124,7 @@ struct tdl_objects {
     PyTypeObject *LoopBase;
     PyTypeObject *Watchdog;
     PyTypeObject *SockWatch;
+    PyTypeObject *Datagram;
     PyObject *socket_type; /* socket.socket */
     /* transports, made by _init_loop() */
     PyObject *BaseTransport;    /* asyncio's */

@@ -23,3 +23,11 @@ def loop(factory):
     loop = factory()
     yield loop
     loop.close()
+
+
+@pytest.fixture
+def native(loop):
+    """The loop, for what treadle's does and asyncio's does not."""
+    if not isinstance(loop, treadle.EventLoop):
+        pytest.skip("asyncio's own loop does not promise this")
+    return loop

@@ -7,16 +7,7 @@ import warnings
 import weakref
 
 import pytest
-import treadle
 from support.sockets import new_pair, run, serve_a_read, turns
-
-
-@pytest.fixture
-def native(loop):
-    """For what treadle's loop does better."""
-    if not isinstance(loop, treadle.EventLoop):
-        pytest.skip("asyncio's own loop does not promise this")
-    return loop
 
 
 @pytest.fixture(params=["UNIX", "TCP"])
