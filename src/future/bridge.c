@@ -268,7 +268,7 @@ tie(struct tdl_state *st, PyObject *loop, PyObject *destination, PyObject *sourc
     int ok = r == NULL ? -1 : tdl_callbacks_add((FutureObject *)source, (PyObject *)link);
     struct tdl_landing *landing = tdl_landing_of(st, loop);
     if (ok == 0 && landing != NULL)
-        tdl_landing_expect(landing, (FutureObject *)source);
+        tdl_landing_expect(landing, loop, (FutureObject *)source);
     Py_XDECREF(r);
     Py_DECREF(link);
     return ok;

@@ -2,8 +2,7 @@
  *
  * A landing is part of the loop object. Workers put pairs of futures into its list
  * and announce them through the loop's port once they have let the GIL go; the loop
- * fetches all there are. The list: the loop's critical section. The rest: the
- * loop's thread. */
+ * fetches all there are. All fields: the loop's critical section. */
 #ifndef TDL_FUTURE_LANDING_H
 #define TDL_FUTURE_LANDING_H
 
@@ -34,7 +33,11 @@ tdl_landing_of(struct tdl_state *st, PyObject *loop)
 }
 
 /* A result of `source` will be posted. */
-void tdl_landing_expect(struct tdl_landing *landing, FutureObject *source);
+void tdl_landing_expect(struct tdl_landing *landing, PyObject *loop, FutureObject *source);
+
+/* Where the last job came from, or NULL; `*owner`, a new reference or NULL, keeps it. */
+struct tdl_source *tdl_landing_source(struct tdl_landing *landing, PyObject *loop,
+                                      PyObject **owner);
 
 /* Hand the outcome of `source` to `destination`, from any thread.  Waking `loop` is
  * left to `fire` if that is not NULL.  Returns 0 or -1 with an exception set. */

@@ -48,9 +48,11 @@ all_none(PyObject *const *values, PyObject *kwnames)
 
 /* Whether asyncio.tasks.Task is still what it was when the loop was set up. */
 static bool
-has_stock_task(struct tdl_objects *o)
+has_stock_task(struct tdl_state *st)
 {
-    return PyDict_GetItemString(o->aio_tasks_dict, "Task") == o->aio_task;
+    struct tdl_objects *o = &st->objects;
+    PyObject *task = PyDict_GetItemWithError(o->aio_tasks_dict, st->names.Task);
+    return task == o->aio_task;
 }
 
 /* As asyncio does it, with its signature of this version. */
@@ -76,7 +78,7 @@ create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject 
 {
     struct tdl_objects *o = &self->st->objects;
     if (nargs != 1 || self->debug || self->task_factory != Py_None ||
-        !all_none(args + nargs, kwnames) || !has_stock_task(o))
+        !all_none(args + nargs, kwnames) || !has_stock_task(self->st))
         return create_task_as_stock(self, args, nargs, kwnames);
     if (tdl_loop_check_closed(self) < 0)
         return NULL;

@@ -87,7 +87,7 @@ fill(struct tdl_state *st, struct tdl_handle *h, PyObject *loop,
 
 PyObject *
 tdl_handle_new(struct tdl_state *st, enum tdl_handle_kind kind, PyObject *loop,
-               const struct tdl_request *request, PyObject *when, bool debug)
+               const struct tdl_request *request, const struct tdl_when *when, bool debug)
 {
     PyObject *op = allocate(st, kind);
     if (op == NULL)
@@ -96,7 +96,8 @@ tdl_handle_new(struct tdl_state *st, enum tdl_handle_kind kind, PyObject *loop,
     h->kind = (uint8_t)kind;
     h->debug = debug;
     if (kind == TDL_HANDLE_TIMER)
-        tdl_handle_timer_part(st, op)->when = Py_NewRef(when);
+        tdl_handle_timer_part(st, op)->when =
+            (struct tdl_when){when->seconds, Py_XNewRef(when->given)};
     int r = fill(st, h, loop, request);
     if (TDL_FREE_THREADED)
         PyObject_GC_Track(op);

@@ -42,9 +42,15 @@ struct tdl_handle {
 /* What debug mode keeps of a handle: a list of these. */
 enum { TDL_HANDLE_TRACEBACK = 0, TDL_HANDLE_REPR = 1 };
 
+/* A time of the loop's clock, in seconds. */
+struct tdl_when {
+    double seconds;
+    PyObject *given; /* what Python code gave; or NULL: `seconds` says it all */
+};
+
 struct tdl_handle_timer {
     struct tdl_timer timer;
-    PyObject *when; /* loop time in seconds, as given; strong; fixed after init */
+    struct tdl_when when; /* strong; fixed after init */
 };
 
 /* Held while the handle runs: who cancels it from another thread waits for that.
@@ -110,7 +116,8 @@ struct tdl_request {
 /* A handle of `loop`, a LoopObject, for `request`.  `when`: of a TDL_HANDLE_TIMER.
  * `debug`: note where it is made.  Returns a new reference or NULL. */
 PyObject *tdl_handle_new(struct tdl_state *st, enum tdl_handle_kind kind, PyObject *loop,
-                         const struct tdl_request *request, PyObject *when, bool debug);
+                         const struct tdl_request *request, const struct tdl_when *when,
+                         bool debug);
 
 /* Call it, unless it was cancelled.  An exception goes to the loop's exception
  * handler; SystemExit and KeyboardInterrupt are left set.

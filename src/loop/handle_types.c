@@ -46,7 +46,8 @@ handle_get_context(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *
 handle_when(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(tdl_handle_timer_part(state_of(op), op)->when);
+    const struct tdl_when *when = &tdl_handle_timer_part(state_of(op), op)->when;
+    return when->given != NULL ? Py_NewRef(when->given) : PyFloat_FromDouble(when->seconds);
 }
 
 static PyObject *
@@ -193,7 +194,7 @@ handle_dealloc(PyObject *op)
     Py_CLEAR(h->context);
     Py_CLEAR(h->loop);
     if (h->kind == TDL_HANDLE_TIMER)
-        Py_CLEAR(tdl_handle_timer_part(st, op)->when);
+        Py_CLEAR(tdl_handle_timer_part(st, op)->when.given);
     tdl_freelist_push(&st->handles[h->kind], op);
 }
 

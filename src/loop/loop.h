@@ -95,13 +95,14 @@ void tdl_loop_wake(LoopObject *loop);
 
 /* Parse the arguments of `method` behind the first `skip` positional ones.
  * Returns 0 or -1 with TypeError set. */
-int tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nargs,
-                           PyObject *kwnames, Py_ssize_t skip, struct tdl_request *request);
+int tdl_loop_parse_request(struct tdl_state *st, const char *method, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t skip,
+                           struct tdl_request *request);
 
 /* A handle for `request`; `kind` and `when` as for tdl_handle_new().
  * Returns a new reference or NULL. */
 PyObject *tdl_loop_make_handle(LoopObject *loop, enum tdl_handle_kind kind,
-                               const struct tdl_request *request, PyObject *when);
+                               const struct tdl_request *request, const struct tdl_when *when);
 
 /* As call_soon(callback, *args, context=context), for native code, which has no use
  * for the handle.  `context` NULL: a copy of the current one.

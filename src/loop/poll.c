@@ -103,8 +103,9 @@ poll_blocking(LoopObject *self, struct tdl_event *events, int64_t timeout, bool 
 {
     int n;
     int64_t start = tdl_loop_stats_clock();
-    struct tdl_source *source = self->landing.source;
-    PyObject *owner = Py_XNewRef(self->landing.owner);
+    PyObject *owner = NULL;
+    struct tdl_source *source =
+        results ? tdl_landing_source(&self->landing, (PyObject *)self, &owner) : NULL;
     atomic_store_explicit(&self->polling, true, memory_order_relaxed);
     Py_BEGIN_ALLOW_THREADS
     if (results)

@@ -8,14 +8,16 @@
 #include "py/errors.h"
 
 int
-tdl_loop_parse_request(const char *method, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *kwnames, Py_ssize_t skip, struct tdl_request *request)
+tdl_loop_parse_request(struct tdl_state *st, const char *method, PyObject *const *args,
+                       Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t skip,
+                       struct tdl_request *request)
 {
     request->context = NULL;
     if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, 0);
         if (PyTuple_GET_SIZE(kwnames) > 1 ||
-            PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+            (name != st->names.context &&
+             PyUnicode_CompareWithASCIIString(name, "context") != 0)) {
             PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'",
                          method, name);
             return -1;
@@ -52,7 +54,7 @@ check_debug(LoopObject *self, const struct tdl_request *request, const char *met
 
 PyObject *
 tdl_loop_make_handle(LoopObject *self, enum tdl_handle_kind kind,
-                     const struct tdl_request *request, PyObject *when)
+                     const struct tdl_request *request, const struct tdl_when *when)
 {
     return tdl_handle_new(self->st, kind, (PyObject *)self, request, when, self->debug);
 }
@@ -125,7 +127,7 @@ static PyObject *
 call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request("call_soon", args, nargs, kwnames, 0, &request) < 0 ||
+    if (tdl_loop_parse_request(self->st, "call_soon", args, nargs, kwnames, 0, &request) < 0 ||
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon", true) < 0))
         return NULL;
@@ -160,7 +162,8 @@ call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request("call_soon_threadsafe", args, nargs, kwnames, 0, &request) < 0 ||
+    if (tdl_loop_parse_request(self->st, "call_soon_threadsafe", args, nargs, kwnames, 0,
+                               &request) < 0 ||
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon_threadsafe", false) < 0))
         return NULL;
@@ -182,22 +185,18 @@ call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     return handle;
 }
 
-/* `when` in seconds of the loop's clock as a deadline: rounded up, never early. */
-static int
-deadline_of(PyObject *when, int64_t *deadline)
+/* `seconds` of the loop's clock as a deadline: rounded up, never early. */
+static int64_t
+deadline_of(double seconds)
 {
-    double seconds = PyFloat_AsDouble(when);
-    if (seconds == -1.0 && PyErr_Occurred())
-        return -1;
     double ns = ceil(seconds * 1e9);
-    *deadline = ns >= 9.2e18 ? TDL_NEVER : ns <= -9.2e18 || ns != ns ? 0 : (int64_t)ns;
-    return 0;
+    return ns >= 9.2e18 ? TDL_NEVER : ns <= -9.2e18 || ns != ns ? 0 : (int64_t)ns;
 }
 
 static PyObject *
-schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when,
-            int64_t deadline)
+schedule_at(LoopObject *self, const struct tdl_request *request, const struct tdl_when *when)
 {
+    int64_t deadline = deadline_of(when->seconds);
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_TIMER, request, when);
     if (handle == NULL)
         return NULL;
@@ -214,12 +213,21 @@ schedule_at(LoopObject *self, const struct tdl_request *request, PyObject *when,
     return handle;
 }
 
+/* Fill in what Python code gave.  Returns 0 or -1 with an exception set. */
+static int
+when_given(PyObject *given, struct tdl_when *when)
+{
+    when->given = given;
+    when->seconds = PyFloat_AsDouble(given);
+    return when->seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
 static PyObject *
 call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    int64_t deadline;
-    if (tdl_loop_parse_request("call_at", args, nargs, kwnames, 1, &request) < 0)
+    struct tdl_when when;
+    if (tdl_loop_parse_request(self->st, "call_at", args, nargs, kwnames, 1, &request) < 0)
         return NULL;
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
@@ -227,17 +235,40 @@ call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwn
     }
     if (tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
-        deadline_of(args[0], &deadline) < 0)
+        when_given(args[0], &when) < 0)
         return NULL;
-    return schedule_at(self, &request, args[0], deadline);
+    return schedule_at(self, &request, &when);
+}
+
+/* `delay` from now; whatever can be added to a float.
+ * Returns 0, with a reference in `when->given` or NULL, or -1 with an exception set. */
+static int
+when_after(LoopObject *self, PyObject *delay, struct tdl_when *when)
+{
+    int64_t now;
+    if (tdl_loop_now(self, &now) < 0)
+        return -1;
+    double base = (double)now * 1e-9;
+    if (PyFloat_CheckExact(delay)) {
+        *when = (struct tdl_when){base + PyFloat_AS_DOUBLE(delay), NULL};
+        return 0;
+    }
+    PyObject *start = PyFloat_FromDouble(base);
+    PyObject *sum = start == NULL ? NULL : PyNumber_Add(start, delay);
+    Py_XDECREF(start);
+    if (sum == NULL || when_given(sum, when) < 0) {
+        Py_XDECREF(sum);
+        return -1;
+    }
+    return 0;
 }
 
 static PyObject *
 call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    int64_t now, deadline;
-    if (tdl_loop_parse_request("call_later", args, nargs, kwnames, 1, &request) < 0)
+    struct tdl_when when;
+    if (tdl_loop_parse_request(self->st, "call_later", args, nargs, kwnames, 1, &request) < 0)
         return NULL;
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
@@ -245,15 +276,10 @@ call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
     }
     if (tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
-        tdl_loop_now(self, &now) < 0)
+        when_after(self, args[0], &when) < 0)
         return NULL;
-    PyObject *base = PyFloat_FromDouble((double)now * 1e-9);
-    PyObject *when = base == NULL ? NULL : PyNumber_Add(base, args[0]);
-    PyObject *handle = NULL;
-    if (when != NULL && deadline_of(when, &deadline) == 0)
-        handle = schedule_at(self, &request, when, deadline);
-    Py_XDECREF(base);
-    Py_XDECREF(when);
+    PyObject *handle = schedule_at(self, &request, &when);
+    Py_XDECREF(when.given);
     return handle;
 }
 

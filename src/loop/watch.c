@@ -131,7 +131,7 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     PyObject *kwnames, bool writer)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request(method, args, nargs, kwnames, 1, &request) < 0)
+    if (tdl_loop_parse_request(self->st, method, args, nargs, kwnames, 1, &request) < 0)
         return NULL;
     int fd = tdl_loop_check_closed(self) < 0 ? -1 : descriptor_of(args[0]);
     if (fd < 0 || reserve_open(self, fd) < 0 || check_no_io(self, fd) < 0)

@@ -28,6 +28,7 @@
     X(cancelled)               \
     X(close)                   \
     X(connection_lost)         \
+    X(context)                 \
     X(connection_made)         \
     X(create_future)           \
     X(critical)                \
@@ -55,6 +56,7 @@
     X(setblocking)             \
     X(type)                    \
     X(submit)                  \
+    X(Task)                    \
     X(_attach)                 \
     X(_call_connection_lost)   \
     X(_call_soon)              \

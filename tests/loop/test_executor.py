@@ -103,3 +103,14 @@ def test_a_result_that_comes_after_close_is_dropped(loop):
         loop.close()
         gate.set()
     assert not future.done()
+
+
+def test_no_result_is_lost(loop):
+    """Results come one by one and in bursts, while the loop fetches them."""
+
+    async def main():
+        for n in (1, 2, 30, 1, 100) * 30:
+            jobs = [loop.run_in_executor(None, abs, -i) for i in range(n)]
+            assert await asyncio.wait_for(asyncio.gather(*jobs), 60) == list(range(n))
+
+    loop.run_until_complete(main())
