@@ -1,6 +1,7 @@
 """Subprocesses: start, pipes, exit, and that nothing is left behind."""
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -247,16 +248,20 @@ def test_cwd_env_and_executable(loop, tmp_path):
 
 
 def test_sessions_groups_and_umask(loop):
+    async def identity(**options):
+        """The child's process, group and session."""
+        status = (await output_of("read x < /proc/$$/stat; echo $x", **options)).split()
+        return int(status[0]), int(status[4]), int(status[5])
+
     async def main():
-        line = await output_of("ps -o pid=,pgid=,sid= -p $$", start_new_session=True)
-        pid, group, session = line.split()
+        pid, group, session = await identity(start_new_session=True)
         assert pid == group == session
-        pid, group = (await output_of("ps -o pid=,pgid= -p $$", process_group=0)).split()
+        pid, group, session = await identity(process_group=0)
         assert pid == group
+        assert session == os.getsid(0)
+        assert (await identity())[1:] == (os.getpgrp(), os.getsid(0))
         assert await output_of("umask", umask=0o123) == b"0123\n"
 
-    if subprocess.run(["ps", "-o", "sid=", "-p", "1"], capture_output=True).returncode:
-        pytest.skip("ps has no -o")
     loop.run_until_complete(main())
 
 
@@ -633,3 +638,57 @@ def test_soak(loop, level):
         assert zombies() == []
         level_of.append(len(descriptors()))
     assert level_of == [level_of[0]] * len(level_of)
+
+
+def test_every_number_of_descriptors_that_is_too_small(level):
+    """Starting a process fails, or works, whatever the number of free descriptors."""
+    resource = pytest.importorskip("resource", reason="no limit on descriptors here")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def attempt(limit):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "/bin/cat", stdin=PIPE, stdout=PIPE, stderr=PIPE
+            )
+        except OSError as exc:
+            assert exc.errno == errno.EMFILE
+            return False
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert await process.communicate(b"abc") == (b"abc", b"")
+        assert process.returncode == 0
+        return True
+
+    async def main():
+        first = max(descriptors()) + 1
+        outcomes = []
+        while outcomes[-5:] != [True] * 5:
+            outcomes.append(await attempt(first + len(outcomes)))
+            await asyncio.sleep(0)
+        assert outcomes == sorted(outcomes)
+        assert outcomes.count(False) >= 6  # there are three pipes
+
+    treadle.run(main())
+
+
+def test_a_forked_child_closes_the_loop(level):
+    """The children of its parent are none of its business."""
+    loop = treadle.new_event_loop()
+    process = loop.run_until_complete(asyncio.create_subprocess_exec("/bin/sleep", "100"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            loop.close()
+            time.sleep(0.05)
+            status = 0 if threading.active_count() == 1 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert process.returncode is None
+    process.kill()
+    assert loop.run_until_complete(process.wait()) == -signal.SIGKILL
+    loop.close()
