@@ -5,6 +5,7 @@ install() has to be called before any of the modules is imported: some take the 
 
 import asyncio
 import importlib
+import re
 import sys
 import unittest
 from asyncio import base_events, unix_events
@@ -16,6 +17,7 @@ MODULES = {
     "context": (3, 11),
     "eager_task_factory": (3, 12),
     "free_threading": (3, 14),
+    "futures": (3, 11),
     "graph": (3, 14),
     "locks": (3, 11),
     "pep492": (3, 11),
@@ -28,12 +30,16 @@ MODULES = {
     "staggered": (3, 13),
     "streams": (3, 11),
     "subprocess": (3, 11),
+    "tasks": (3, 11),
     "taskgroups": (3, 11),
     "threads": (3, 11),
     "timeouts": (3, 11),
     "unix_events": (3, 11),
     "waitfor": (3, 11),
 }
+
+# Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
+VARIANTS = re.compile("PyTask|PyFuture")
 
 # The tests of these modules are mixins that ask for a loop by one of two methods, which make_class() supplies.
 # Their own concrete classes make a stock loop for each kind of selector.
@@ -81,10 +87,27 @@ def install(loop_class):
             module.EventLoop = loop_class
     # Some tests make the abstract part of the stock loop and mock the rest: they get a whole one.
     asyncio.BaseEventLoop = loop_class
+    replace_test_loop(loop_class)
     loop = asyncio.new_event_loop()
     loop.close()
     if not policies or type(loop) is not loop_class:
         raise SystemExit(f"asyncio.new_event_loop() does not make a {loop_class.__module__}.{loop_class.__qualname__}")
+
+
+def replace_test_loop(loop_class):
+    """The suite has a loop of its own, whose clock a test may turn by a generator: those that do not need no such loop."""
+    from test.test_asyncio import utils
+
+    original = utils.TestCase.new_test_loop
+
+    def new_test_loop(self, gen=None):
+        if gen is not None:
+            return original(self, gen)
+        loop = loop_class()
+        self.set_event_loop(loop)
+        return loop
+
+    utils.TestCase.new_test_loop = new_test_loop
 
 
 def available():
@@ -102,7 +125,8 @@ def load(name, loop_class):
 
 def classes_of(module):
     found = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, unittest.TestCase)]
-    return sorted((cls for cls in found if cls.__module__ == module.__name__), key=lambda cls: cls.__name__)
+    own = (cls for cls in found if cls.__module__ == module.__name__ and not VARIANTS.search(cls.__name__))
+    return sorted(own, key=lambda cls: cls.__name__)
 
 
 def make_class(module, mixins, loop_class):
