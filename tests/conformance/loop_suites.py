@@ -41,6 +41,9 @@ MODULES = {
 # Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
 VARIANTS = re.compile("PyTask|PyFuture")
 
+# These make loops of the suite's own, whose clock a test may turn. Most tests do not: they get the loop under test.
+CLOCKED = ("futures", "tasks")
+
 # The tests of these modules are mixins that ask for a loop by one of two methods, which make_class() supplies.
 # Their own concrete classes make a stock loop for each kind of selector.
 MIXINS = {
@@ -87,27 +90,10 @@ def install(loop_class):
             module.EventLoop = loop_class
     # Some tests make the abstract part of the stock loop and mock the rest: they get a whole one.
     asyncio.BaseEventLoop = loop_class
-    replace_test_loop(loop_class)
     loop = asyncio.new_event_loop()
     loop.close()
     if not policies or type(loop) is not loop_class:
         raise SystemExit(f"asyncio.new_event_loop() does not make a {loop_class.__module__}.{loop_class.__qualname__}")
-
-
-def replace_test_loop(loop_class):
-    """The suite has a loop of its own, whose clock a test may turn by a generator: those that do not need no such loop."""
-    from test.test_asyncio import utils
-
-    original = utils.TestCase.new_test_loop
-
-    def new_test_loop(self, gen=None):
-        if gen is not None:
-            return original(self, gen)
-        loop = loop_class()
-        self.set_event_loop(loop)
-        return loop
-
-    utils.TestCase.new_test_loop = new_test_loop
 
 
 def available():
@@ -119,8 +105,26 @@ def load(name, loop_class):
     """{test id: (class, method)} of one suite. Ids are module.Class.method."""
     module = importlib.import_module(f"{PACKAGE}.test_{name}")
     classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
+    if name in CLOCKED:
+        for cls in classes:
+            if hasattr(cls, "new_test_loop"):
+                replace_test_loop(cls, loop_class)
     names = unittest.defaultTestLoader.getTestCaseNames
     return {f"test_{name}.{cls.__name__}.{test}": (cls, test) for cls in classes for test in names(cls)}
+
+
+def replace_test_loop(cls, loop_class):
+    """Give the class loops of the one under test in place of the suite's own, but for tests that turn its clock."""
+    original = cls.new_test_loop
+
+    def new_test_loop(self, gen=None):
+        if gen is not None:
+            return original(self, gen)
+        loop = loop_class()
+        self.set_event_loop(loop)
+        return loop
+
+    cls.new_test_loop = new_test_loop
 
 
 def classes_of(module):
