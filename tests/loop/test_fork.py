@@ -298,3 +298,42 @@ inherited = []
 """
     parent = "inherited.append(loop)\nin_child(lambda: child(3))"
     assert run_program(TREADLE, definitions, parent) == ["1", "2", "3"]
+
+
+@FACTORIES
+def test_forked_while_jobs_are_in_flight_and_threads_post(factory):
+    """The parent misses none of them, and the child's own jobs come back to the child."""
+    definitions = """
+async def jobs(n):
+    return sum(await asyncio.gather(*(asyncio.to_thread(abs, -1) for _ in range(n))))
+def child():
+    assert asyncio.run(jobs(20)) == 20
+    assert treadle.run(jobs(20)) == 20
+"""
+    parent = """
+stop = threading.Event()
+posted = []
+def post():
+    while not stop.is_set():
+        loop.call_soon_threadsafe(posted.append, 1)
+        time.sleep(0.0005)
+threads = [threading.Thread(target=post) for _ in range(2)]
+for thread in threads:
+    thread.start()
+gate = threading.Event()
+held = asyncio.ensure_future(asyncio.to_thread(gate.wait, 30))
+for _ in range(5):
+    many = asyncio.ensure_future(jobs(50))
+    await asyncio.sleep(0)
+    in_child(child)
+    assert await many == 50
+gate.set()
+assert await held
+stop.set()
+for thread in threads:
+    thread.join()
+before = len(posted)
+await asyncio.sleep(0)
+assert posted
+"""
+    assert run_program(factory, definitions, parent) == []
