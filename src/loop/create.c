@@ -92,7 +92,7 @@ PyMethodDef tdl_loop_create_methods[] = {
     {"create_future", (PyCFunction)create_future, METH_NOARGS,
      "create_future($self, /)\n--\n\nReturn a new asyncio.Future of this loop."},
     {"create_task", TDL_METHOD(create_task), METH_FASTCALL | METH_KEYWORDS,
-     "create_task($self, coro, /, **kwargs)\n--\n\n"
+     "create_task($self, coro, **kwargs)\n--\n\n"
      "Schedule a coroutine; return its asyncio.Task, or what the task factory makes."},
     {NULL, NULL, 0, NULL},
 };

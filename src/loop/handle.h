@@ -111,6 +111,7 @@ struct tdl_request {
     PyObject *const *args;
     Py_ssize_t nargs;
     PyObject *context; /* or NULL: a copy of the current one */
+    PyObject *first;   /* what comes before the callback; see tdl_loop_parse_request() */
 };
 
 /* A handle of `loop`, a LoopObject, for `request`.  `when`: of a TDL_HANDLE_TIMER.

@@ -93,10 +93,10 @@ int tdl_loop_check_closed(LoopObject *loop);
 /* Make sure another thread's post is seen.  Any thread. */
 void tdl_loop_wake(LoopObject *loop);
 
-/* Parse the arguments of `method` behind the first `skip` positional ones.
- * Returns 0 or -1 with TypeError set. */
+/* request.c: parse the arguments of `method`: `first` unless that is NULL, callback, *args,
+ * context=None; all but *args by keyword as well.  Returns 0 or -1 with TypeError set. */
 int tdl_loop_parse_request(struct tdl_state *st, const char *method, PyObject *const *args,
-                           Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t skip,
+                           Py_ssize_t nargs, PyObject *kwnames, const char *first,
                            struct tdl_request *request);
 
 /* A handle for `request`; `kind` and `when` as for tdl_handle_new().

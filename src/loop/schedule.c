@@ -7,35 +7,6 @@
 #include "py/args.h"
 #include "py/errors.h"
 
-int
-tdl_loop_parse_request(struct tdl_state *st, const char *method, PyObject *const *args,
-                       Py_ssize_t nargs, PyObject *kwnames, Py_ssize_t skip,
-                       struct tdl_request *request)
-{
-    request->context = NULL;
-    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, 0);
-        if (PyTuple_GET_SIZE(kwnames) > 1 ||
-            (name != st->names.context &&
-             PyUnicode_CompareWithASCIIString(name, "context") != 0)) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'",
-                         method, name);
-            return -1;
-        }
-        if (args[nargs] != Py_None)
-            request->context = args[nargs];
-    }
-    if (nargs <= skip) {
-        PyErr_Format(PyExc_TypeError, "%s() missing %zd required positional argument%s", method,
-                     skip + 1 - nargs, skip + 1 - nargs == 1 ? ": 'callback'" : "s");
-        return -1;
-    }
-    request->callback = args[skip];
-    request->args = args + skip + 1;
-    request->nargs = nargs - skip - 1;
-    return 0;
-}
-
 /* The checks of debug mode, as asyncio makes them. */
 static int
 check_debug(LoopObject *self, const struct tdl_request *request, const char *method,
@@ -127,7 +98,8 @@ static PyObject *
 call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request(self->st, "call_soon", args, nargs, kwnames, 0, &request) < 0 ||
+    if (tdl_loop_parse_request(self->st, "call_soon", args, nargs, kwnames, NULL, &request) <
+            0 ||
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon", true) < 0))
         return NULL;
@@ -162,7 +134,7 @@ call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request(self->st, "call_soon_threadsafe", args, nargs, kwnames, 0,
+    if (tdl_loop_parse_request(self->st, "call_soon_threadsafe", args, nargs, kwnames, NULL,
                                &request) < 0 ||
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon_threadsafe", false) < 0))
@@ -227,15 +199,15 @@ call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwn
 {
     struct tdl_request request;
     struct tdl_when when;
-    if (tdl_loop_parse_request(self->st, "call_at", args, nargs, kwnames, 1, &request) < 0)
+    if (tdl_loop_parse_request(self->st, "call_at", args, nargs, kwnames, "when", &request) < 0)
         return NULL;
-    if (args[0] == Py_None) {
+    if (request.first == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
     if (tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
-        when_given(args[0], &when) < 0)
+        when_given(request.first, &when) < 0)
         return NULL;
     return schedule_at(self, &request, &when);
 }
@@ -268,15 +240,16 @@ call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
 {
     struct tdl_request request;
     struct tdl_when when;
-    if (tdl_loop_parse_request(self->st, "call_later", args, nargs, kwnames, 1, &request) < 0)
+    if (tdl_loop_parse_request(self->st, "call_later", args, nargs, kwnames, "delay",
+                               &request) < 0)
         return NULL;
-    if (args[0] == Py_None) {
+    if (request.first == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
     if (tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
-        when_after(self, args[0], &when) < 0)
+        when_after(self, request.first, &when) < 0)
         return NULL;
     PyObject *handle = schedule_at(self, &request, &when);
     Py_XDECREF(when.given);
@@ -317,16 +290,16 @@ timer_handle_cancelled(LoopObject *self, PyObject *handle)
 
 PyMethodDef tdl_loop_schedule_methods[] = {
     {"call_soon", TDL_METHOD(call_soon), METH_FASTCALL | METH_KEYWORDS,
-     "call_soon($self, callback, /, *args, context=None)\n--\n\n"
+     "call_soon($self, callback, *args, context=None)\n--\n\n"
      "Call callback(*args) in the next turn of the loop; return its handle."},
     {"call_soon_threadsafe", TDL_METHOD(call_soon_threadsafe), METH_FASTCALL | METH_KEYWORDS,
-     "call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+     "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
      "As call_soon(), from any thread."},
     {"call_at", TDL_METHOD(call_at), METH_FASTCALL | METH_KEYWORDS,
-     "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+     "call_at($self, when, callback, *args, context=None)\n--\n\n"
      "Call callback(*args) when loop.time() is when, in seconds; never early."},
     {"call_later", TDL_METHOD(call_later), METH_FASTCALL | METH_KEYWORDS,
-     "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+     "call_later($self, delay, callback, *args, context=None)\n--\n\n"
      "Call callback(*args) after delay seconds; never early."},
     {"_timer_handle_cancelled", (PyCFunction)timer_handle_cancelled, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -131,9 +131,9 @@ add(LoopObject *self, const char *method, PyObject *const *args, Py_ssize_t narg
     PyObject *kwnames, bool writer)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request(self->st, method, args, nargs, kwnames, 1, &request) < 0)
+    if (tdl_loop_parse_request(self->st, method, args, nargs, kwnames, "fd", &request) < 0)
         return NULL;
-    int fd = tdl_loop_check_closed(self) < 0 ? -1 : descriptor_of(args[0]);
+    int fd = tdl_loop_check_closed(self) < 0 ? -1 : descriptor_of(request.first);
     if (fd < 0 || reserve_open(self, fd) < 0 || check_no_io(self, fd) < 0)
         return NULL;
     PyObject *handle = tdl_loop_make_handle(self, TDL_HANDLE_SOON, &request, NULL);

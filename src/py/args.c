@@ -9,9 +9,9 @@ index_of(PyObject *name, const char *const *names, int count)
     return -1;
 }
 
-static int
-parse_keyword(const char *function, PyObject *name, PyObject *value, const char *const *names,
-              int count, PyObject **values)
+int
+tdl_args_keyword(const char *function, PyObject *name, PyObject *value,
+                 const char *const *names, int count, PyObject **values)
 {
     int i = index_of(name, names, count);
     if (i < 0) {
@@ -41,8 +41,8 @@ tdl_args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, Py
         values[i] = i < nargs ? args[i] : NULL;
     Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t k = 0; k < nkw; k++)
-        if (parse_keyword(function, PyTuple_GET_ITEM(kwnames, k), args[nargs + k], names, count,
-                          values) < 0)
+        if (tdl_args_keyword(function, PyTuple_GET_ITEM(kwnames, k), args[nargs + k], names,
+                             count, values) < 0)
             return -1;
     for (int i = 0; i < required; i++)
         if (values[i] == NULL) {

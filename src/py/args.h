@@ -15,4 +15,9 @@ int tdl_args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs
                    PyObject *kwnames, const char *const *names, int count, int required,
                    PyObject **values);
 
+/* Take one keyword argument: put `value` where its name is in `names`, among `count`.
+ * Returns 0, or -1 with TypeError set if it is not there or has been given. */
+int tdl_args_keyword(const char *function, PyObject *name, PyObject *value,
+                     const char *const *names, int count, PyObject **values);
+
 #endif
