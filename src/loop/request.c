@@ -11,8 +11,8 @@ raise_missing(const char *method, const char *const *names, PyObject **values, i
                      "%s() missing 2 required positional arguments: '%s' and '%s'", method,
                      names[0], names[1]);
     else
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", method,
-                     names[values[0] == NULL ? 0 : 1]);
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'",
+                     method, names[values[0] == NULL ? 0 : 1]);
     return -1;
 }
 
