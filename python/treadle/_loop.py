@@ -264,6 +264,12 @@ class EventLoop(_native.LoopBase, SockMethods, DatagramEndpoints, NameLookup, Su
         finally:
             self._current_handle = None
 
+    def _note_duration(self, owner: object, took: float) -> None:
+        """In debug mode: native code that looks after a descriptor ran this many seconds."""
+        if took >= self.slow_callback_duration:
+            self._count_slow()
+            logger.warning("Executing %r took %.3f seconds", owner, took)
+
 
 def new_event_loop() -> EventLoop:
     """Return a new EventLoop."""

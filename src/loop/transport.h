@@ -127,6 +127,16 @@ PyObject *tdl_transport_repr(PyObject *self);
 /* _sock: the socket object, made if necessary; None if closed.  New, or NULL. */
 PyObject *tdl_transport_sock(TransportObject *self);
 
+/* Whether the socket object still has the descriptor: a program that closes it behind
+ * the transport's back must not make it write to whoever gets the number next. */
+bool tdl_transport_sock_is_open(TransportObject *self);
+
+static inline bool
+tdl_transport_owns_fd(TransportObject *self)
+{
+    return self->sock == NULL || tdl_transport_sock_is_open(self);
+}
+
 /* _extra: what get_extra_info() looks at.  Borrowed, or NULL. */
 PyObject *tdl_transport_extra(TransportObject *self);
 

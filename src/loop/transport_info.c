@@ -1,6 +1,7 @@
 /* What a stream transport tells about itself: its socket, addresses, attributes. */
 #include <unistd.h>
 
+#include "loop/socket.h"
 #include "loop/transport.h"
 #include "py/args.h"
 
@@ -47,6 +48,16 @@ tdl_transport_sock(TransportObject *self)
     if (self->sock == NULL)
         self->sock = make_sock(self, self->fd);
     return Py_XNewRef(self->sock);
+}
+
+bool
+tdl_transport_sock_is_open(TransportObject *self)
+{
+    struct tdl_socket found;
+    int plain = tdl_socket_look(self->st, self->sock, &found);
+    if (plain < 0)
+        PyErr_Clear();
+    return plain <= 0 || found.fd == self->fd;
 }
 
 int

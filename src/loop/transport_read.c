@@ -206,7 +206,9 @@ read_into_buffer(TransportObject *self)
     if (r < 0)
         return tdl_transport_fatal(self, "Fatal read error on socket transport");
     /* get_buffer() may have closed it */
-    ssize_t n = self->conn_lost > 0 ? -EAGAIN : receive(self->fd, view.buf, (size_t)view.len);
+    ssize_t n = self->conn_lost > 0            ? -EAGAIN
+                : !tdl_transport_owns_fd(self) ? -EBADF
+                                               : receive(self->fd, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     if (n < 0)
         return on_error(self, (int)-n);
@@ -218,6 +220,8 @@ tdl_transport_read(TransportObject *self)
 {
     if (self->conn_lost > 0)
         return 0;
+    if (!tdl_transport_owns_fd(self))
+        return on_error(self, EBADF);
     if (self->buffered)
         return read_into_buffer(self);
     return self->size_class == TDL_SPARE_NONE ? read_little(self) : read_much(self);

@@ -18,22 +18,26 @@ static const char *const write_failed = "Fatal write error on socket transport";
 /* Send what is described by `iov`.  Returns bytes, 0 if none can be sent now, or
  * -errno. */
 static ssize_t
-send_list(int fd, struct iovec *iov, int count)
+send_list(TransportObject *self, struct iovec *iov, int count)
 {
     struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     ssize_t n;
+    if (!tdl_transport_owns_fd(self))
+        return -EBADF;
     do
-        n = sendmsg(fd, &message, MSG_NOSIGNAL);
+        n = sendmsg(self->fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n >= 0 ? n : errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 }
 
 static ssize_t
-send_bytes(int fd, const char *data, size_t size)
+send_bytes(TransportObject *self, const char *data, size_t size)
 {
     ssize_t n;
+    if (!tdl_transport_owns_fd(self))
+        return -EBADF;
     do
-        n = send(fd, data, size, MSG_NOSIGNAL);
+        n = send(self->fd, data, size, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n >= 0 ? n : errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 }
@@ -49,8 +53,10 @@ on_error(TransportObject *self, int error)
 int
 tdl_transport_shut(TransportObject *self)
 {
-    if (shutdown(self->fd, SHUT_WR) == 0)
+    if (tdl_transport_owns_fd(self) && shutdown(self->fd, SHUT_WR) == 0)
         return 0;
+    if (!tdl_transport_owns_fd(self))
+        errno = EBADF;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
@@ -148,7 +154,7 @@ tdl_transport_flush(TransportObject *self)
     if (self->conn_lost > 0)
         return 0;
     int count = tdl_wqueue_fill(&self->queue, iov, IOV);
-    ssize_t n = count == 0 ? 0 : send_list(self->fd, iov, count);
+    ssize_t n = count == 0 ? 0 : send_list(self, iov, count);
     if (n < 0)
         return on_flush_error(self, (int)-n);
     LoopObject *loop = self->loop;
@@ -208,7 +214,7 @@ write_bytes(TransportObject *self, PyObject *owner, const char *data, size_t siz
     if (self->conn_lost > 0)
         return count_lost_write(self);
     if (tdl_wqueue_size(&self->queue) == 0) {
-        ssize_t n = send_bytes(self->fd, data, size);
+        ssize_t n = send_bytes(self, data, size);
         if (n == (ssize_t)size)
             return 0;
         if (n < 0)
@@ -362,7 +368,7 @@ write_views(TransportObject *self, const struct views *views)
         total += (size_t)views->items[i].len;
     }
     if (tdl_wqueue_size(&self->queue) == 0) {
-        n = send_list(self->fd, iov, views->count < IOV ? (int)views->count : IOV);
+        n = send_list(self, iov, views->count < IOV ? (int)views->count : IOV);
         if (n < 0)
             return on_error(self, (int)-n);
         if ((size_t)n == total)

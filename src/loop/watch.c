@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 
+#include "core/clock.h"
 #include "loop/io.h"
 #include "loop/ready.h"
 #include "loop/watch.h"
@@ -243,14 +244,28 @@ dispatch_later(LoopObject *self, int fd, unsigned events)
     return r;
 }
 
+/* In debug mode: io->ready(), timed. */
 static int
-dispatch_io(struct tdl_io *io, unsigned events)
+ready_timed(LoopObject *self, struct tdl_io *io, unsigned events)
+{
+    int64_t start = tdl_clock_now();
+    if (io->ready(io, events) < 0)
+        return -1;
+    double took = (double)(tdl_clock_now() - start) * 1e-9;
+    PyObject *r =
+        PyObject_CallMethod((PyObject *)self, "_note_duration", "Od", io->owner, took);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static int
+dispatch_io(LoopObject *self, struct tdl_io *io, unsigned events)
 {
     events &= io->events | TDL_POLL_ERR | TDL_POLL_HUP;
     if (events == 0)
         return 0; /* the event is older than what is asked for now */
     PyObject *owner = Py_NewRef(io->owner);
-    int r = io->ready(io, events);
+    int r = self->debug ? ready_timed(self, io, events) : io->ready(io, events);
     Py_DECREF(owner);
     return r;
 }
@@ -262,8 +277,8 @@ tdl_watch_dispatch(LoopObject *self, int fd, unsigned events)
     if (watch == NULL || tdl_watch_mask(watch) == 0)
         return forget(self, fd);
     if (watch->io != NULL && watch->io->events != 0) {
-        int r =
-            self->behind ? dispatch_later(self, fd, events) : dispatch_io(watch->io, events);
+        int r = self->behind ? dispatch_later(self, fd, events)
+                             : dispatch_io(self, watch->io, events);
         if (r < 0)
             return -1;
         watch = watch_of(self, fd); /* the table may have grown */
@@ -300,7 +315,7 @@ dispatch_late(LoopObject *self, PyObject *what)
     struct tdl_watch *watch = watch_of(self, (int)(number / 256));
     /* it may have gone, or another may have come: then the event is stale */
     if (number >= 0 && watch != NULL && watch->io != NULL && watch->io->events != 0 &&
-        dispatch_io(watch->io, (unsigned)(number % 256)) < 0)
+        dispatch_io(self, watch->io, (unsigned)(number % 256)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -3,9 +3,13 @@
 import asyncio
 import contextvars
 import gc
+import logging
+import re
 import socket
 import sys
+import sysconfig
 import threading
+import time
 import weakref
 
 import pytest
@@ -216,3 +220,50 @@ def test_echo_of_much_data_over_tcp(loop):
     receiver.join()
     assert got == data
     link.close()
+
+
+def test_slow_protocol_is_logged_in_debug_mode(loop, caplog):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.01
+    link = Link(loop, Recorder(data=lambda *_: time.sleep(0.02)))
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        link.peer.send(b"x")
+        link.run_until_event("data")
+    texts = [record.getMessage() for record in caplog.records]
+    assert any(re.match(r"Executing <.*> took 0\.\d+ seconds", text) for text in texts)
+    link.close()
+
+
+@pytest.mark.skipif(sysconfig.get_config_var("Py_GIL_DISABLED") != 1, reason="has a GIL")
+def test_wrong_thread_is_refused_without_a_gil(factory):
+    if factory is not treadle.new_event_loop:
+        pytest.skip("asyncio's own loop does not look")
+    loop = factory()
+    link = Link(loop)
+    transport = link.transport
+    calls = [
+        lambda: transport.write(b"x"),
+        lambda: transport.writelines([b"x"]),
+        transport.write_eof,
+        transport.close,
+        transport.abort,
+        transport.pause_reading,
+        transport.resume_reading,
+        lambda: transport.set_write_buffer_limits(1),
+        lambda: transport.set_protocol(Recorder()),
+    ]
+    raised = []
+
+    def misuse():
+        for call in calls:
+            try:
+                call()
+            except RuntimeError as exc:
+                raised.append(str(exc))
+
+    loop.run_until_complete(asyncio.to_thread(misuse))
+    assert len(raised) == len(calls)
+    assert all("Non-thread-safe operation" in text for text in raised)
+    assert not transport.is_closing()
+    link.close()
+    loop.close()

@@ -1,7 +1,9 @@
 """close(), abort(), and connection_lost(): once, after everything else."""
 
 import asyncio
+import contextlib
 import logging
+import socket
 import sys
 
 import pytest
@@ -162,3 +164,44 @@ def test_server_hears_of_the_end(loop):
         await asyncio.wait_for(server.wait_closed(), 10)
 
     loop.run_until_complete(main())
+
+
+def pair_with(fd, stack):
+    """A pair of sockets, the first of which has the number `fd`, which is free."""
+    while True:
+        pair = socket.socketpair()
+        for sock in pair:
+            stack.enter_context(sock)
+        if pair[0].fileno() == fd:
+            return pair
+        if pair[1].fileno() == fd:
+            return pair[::-1]
+
+
+@pytest.mark.parametrize("act", ["write", "writelines", "write_eof", "read"])
+def test_socket_closed_behind_the_back(link, act):
+    fd = link.sock.fileno()
+    link.sock.close()
+    with contextlib.ExitStack() as stack:
+        _, end = pair_with(fd, stack)  # the number is somebody else's now
+        check_nothing_reaches(link, end, act)
+
+
+def check_nothing_reaches(link, end, act):
+    link.transport.set_write_buffer_limits(0)
+    if act == "write_eof":
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            link.transport.write_eof()
+        link.transport.abort()
+    elif act == "read":
+        end.send(b"not for you")
+        link.transport.write(b"x")
+    else:
+        link.transport.write(b"x") if act == "write" else link.transport.writelines([b"x"])
+    link.run_until_event("lost")
+    assert link.protocol.received == b""
+    if act != "write_eof":
+        assert link.protocol.events[-1][1].errno == 9
+    end.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        end.recv(1)
