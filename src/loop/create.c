@@ -77,7 +77,7 @@ static PyObject *
 create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_objects *o = &self->st->objects;
-    if (nargs != 1 || self->debug || self->task_factory != Py_None ||
+    if (nargs != 1 || self->debug || self->task_factory != NULL ||
         !all_none(args + nargs, kwnames) || !has_stock_task(self->st))
         return create_task_as_stock(self, args, nargs, kwnames);
     if (tdl_loop_check_closed(self) < 0)

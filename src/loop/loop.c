@@ -208,126 +208,6 @@ loop_setattro(PyObject *op, PyObject *name, PyObject *value)
     return 0;
 }
 
-/* ---- the queues as Python sees them ------------------------------------------------- */
-
-static PyObject *
-write_to_self(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    tdl_loop_wake(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-ready_append(LoopObject *self, PyObject *handle)
-{
-    if (tdl_ready_push(self, handle) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-ready_popleft(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct tdl_ready entry;
-    if (tdl_ready_pop(self, &entry))
-        return tdl_ready_as_handle(self, &entry);
-    PyErr_SetString(PyExc_IndexError, "pop from an empty deque");
-    return NULL;
-}
-
-static PyObject *
-ready_list(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return tdl_ready_list(self);
-}
-
-static PyObject *
-ready_clear(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    tdl_ready_clear(self);
-    Py_RETURN_NONE;
-}
-
-/* The timers that are not cancelled, soonest first. */
-static PyObject *
-scheduled_list(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    PyObject *list = PyList_New(0);
-    for (size_t i = 0; list != NULL && i < self->timers.count; i++) {
-        struct tdl_timer *timer = self->timers.entries[i].timer;
-        if (timer->state == TDL_TIMER_QUEUED &&
-            PyList_Append(list, tdl_handle_of_timer(self->st, timer)) < 0)
-            Py_CLEAR(list);
-    }
-    if (list != NULL && PyList_Sort(list) < 0)
-        Py_CLEAR(list);
-    return list;
-}
-
-static PyObject *
-scheduled_clear(LoopObject *self, PyObject *Py_UNUSED(ignored))
-{
-    tdl_heap_fini(&self->timers);
-    Py_RETURN_NONE;
-}
-
-/* ---- attributes that Python code of asyncio sets ------------------------------------ */
-
-static int
-parse_flag(PyObject *value)
-{
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete this attribute");
-        return -1;
-    }
-    return PyObject_IsTrue(value);
-}
-
-static PyObject *
-get_closed(LoopObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->closed);
-}
-
-static int
-set_closed(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    int yes = parse_flag(value);
-    if (yes >= 0)
-        self->closed = yes;
-    return yes < 0 ? -1 : 0;
-}
-
-static PyObject *
-get_stopping(LoopObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->stopping);
-}
-
-static int
-set_stopping(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    int yes = parse_flag(value);
-    if (yes >= 0)
-        self->stopping = yes;
-    return yes < 0 ? -1 : 0;
-}
-
-static PyObject *
-get_debug(LoopObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->debug);
-}
-
-static int
-set_debug(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    int yes = parse_flag(value);
-    if (yes >= 0)
-        self->debug = yes;
-    return yes < 0 ? -1 : 0;
-}
-
 static PyObject *
 loop_get_debug(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -348,59 +228,6 @@ loop_check_closed(LoopObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-get_task_factory(LoopObject *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self->task_factory);
-}
-
-static int
-set_task_factory(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    Py_XSETREF(self->task_factory, Py_NewRef(value == NULL ? Py_None : value));
-    return 0;
-}
-
-static PyObject *
-get_default_executor(LoopObject *self, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(self->default_executor == NULL ? Py_None : self->default_executor);
-}
-
-static int
-set_default_executor(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    Py_XSETREF(self->default_executor, value == Py_None ? NULL : Py_XNewRef(value));
-    return 0;
-}
-
-static PyObject *
-get_executor_shut_down(LoopObject *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->executor_shut_down);
-}
-
-static int
-set_executor_shut_down(LoopObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    int yes = parse_flag(value);
-    if (yes >= 0)
-        self->executor_shut_down = yes;
-    return yes < 0 ? -1 : 0;
-}
-
-static PyGetSetDef loop_getset[] = {
-    {"_default_executor", (getter)get_default_executor, (setter)set_default_executor, NULL,
-     NULL},
-    {"_executor_shutdown_called", (getter)get_executor_shut_down,
-     (setter)set_executor_shut_down, NULL, NULL},
-    {"_closed", (getter)get_closed, (setter)set_closed, NULL, NULL},
-    {"_stopping", (getter)get_stopping, (setter)set_stopping, NULL, NULL},
-    {"_task_factory", (getter)get_task_factory, (setter)set_task_factory, NULL, NULL},
-    {"_debug", (getter)get_debug, (setter)set_debug, NULL, NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 static PyMethodDef loop_methods[] = {
     {"time", (PyCFunction)loop_time, METH_NOARGS,
      "time($self, /)\n--\n\nReturn the loop's clock in seconds; monotonic."},
@@ -411,13 +238,6 @@ static PyMethodDef loop_methods[] = {
     {"_check_closed", (PyCFunction)loop_check_closed, METH_NOARGS, NULL},
     {"_open", (PyCFunction)loop_open, METH_NOARGS, NULL},
     {"_close_native", (PyCFunction)loop_close_native, METH_NOARGS, NULL},
-    {"_write_to_self", (PyCFunction)write_to_self, METH_NOARGS, NULL},
-    {"_ready_append", (PyCFunction)ready_append, METH_O, NULL},
-    {"_ready_popleft", (PyCFunction)ready_popleft, METH_NOARGS, NULL},
-    {"_ready_list", (PyCFunction)ready_list, METH_NOARGS, NULL},
-    {"_ready_clear", (PyCFunction)ready_clear, METH_NOARGS, NULL},
-    {"_scheduled_list", (PyCFunction)scheduled_list, METH_NOARGS, NULL},
-    {"_scheduled_clear", (PyCFunction)scheduled_clear, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -440,7 +260,6 @@ loop_tp_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
     tdl_ring_init(&self->ready);
     tdl_heap_init(&self->timers, release_timer, self);
     tdl_spin_init(&self->spin);
-    self->task_factory = Py_NewRef(Py_None);
     return (PyObject *)self;
 }
 
@@ -487,7 +306,7 @@ loop_clear(LoopObject *self)
     tdl_context_clear(&self->contexts);
     Py_CLEAR(self->loop_kwargs);
     Py_CLEAR(self->default_executor);
-    Py_XSETREF(self->task_factory, Py_NewRef(Py_None));
+    Py_CLEAR(self->task_factory);
     Py_CLEAR(self->stock_transports);
     return 0;
 }
@@ -512,7 +331,7 @@ loop_dealloc(LoopObject *self)
 
 static PyType_Slot loop_slots[] = {
     {Py_tp_new, loop_tp_new},        {Py_tp_setattro, loop_setattro},
-    {Py_tp_methods, loop_methods},   {Py_tp_getset, loop_getset},
+    {Py_tp_methods, loop_methods},   {Py_tp_getset, tdl_loop_attributes},
     {Py_tp_traverse, loop_traverse}, {Py_tp_clear, loop_clear},
     {Py_tp_dealloc, loop_dealloc},   {0, NULL},
 };
@@ -578,6 +397,7 @@ tdl_loop_exec(PyObject *module)
     PyTypeObject **type = &tdl_state_of(module)->objects.LoopBase;
     if (tdl_state_add_type(module, &loop_spec, type) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_schedule_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_views_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_create_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_executor_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_watch_methods) < 0 ||

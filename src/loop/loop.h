@@ -56,9 +56,9 @@ typedef struct LoopObject {
     struct tdl_address_cache peer; /* of sock_recvfrom() and sock_sendto() */
     PyObject *stock_transports;    /* dict, strong; NULL until looked for */
     struct tdl_loop_stats stats;
-    PyObject *task_factory;          /* strong; Py_None: none */
+    PyObject *task_factory;          /* strong; or NULL */
     PyObject *default_executor;      /* strong; or NULL */
-    bool executor_shut_down;         /* shutdown_default_executor() was called */
+    _Atomic bool executor_shut_down; /* shutdown_default_executor() was called */
     PyObject *loop_kwargs;           /* {'loop': this one}, or NULL */
     unsigned unpolled;               /* turns since the poller was last asked */
     _Atomic unsigned long thread;    /* ident of the thread that runs it, 0: none */
@@ -69,7 +69,7 @@ typedef struct LoopObject {
     bool behind;      /* when the poller was asked, callbacks were ready: they come first */
     bool custom_time; /* somebody has replaced time() */
     bool plain;       /* nobody has replaced call_soon() */
-    bool debug;
+    _Atomic bool debug;
     bool inherited;                  /* by a forked child; see loop/fork.h */
     struct tdl_ring inherited_ready; /* what was ready in the parent; strong */
     size_t inherited_bare;           /* bare calls in it */
@@ -120,7 +120,11 @@ PyObject *tdl_loop_create_future(LoopObject *loop);
 /* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
 int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 
-/* schedule.c, create.c, executor.c, watch.c, run.c, sock.c, datagram.c: the methods. */
+/* loop_attributes.c: the attributes. */
+extern PyGetSetDef tdl_loop_attributes[];
+
+/* loop_views.c, schedule.c, create.c, executor.c, watch.c, run.c, sock.c, datagram.c: the methods. */
+extern PyMethodDef tdl_loop_views_methods[];
 extern PyMethodDef tdl_loop_create_methods[];
 extern PyMethodDef tdl_loop_executor_methods[];
 extern PyMethodDef tdl_loop_schedule_methods[];
