@@ -183,6 +183,19 @@ set_up(TransportObject *self, const struct tdl_transport_spec *spec)
     return -1;
 }
 
+/* The making has failed: the descriptor stays the caller's, also if connection_made()
+ * is scheduled already. */
+static void
+give_up(TransportObject *self)
+{
+    self->made = false;
+    self->closing = true;
+    self->conn_lost++;
+    tdl_io_detach(self->loop, &self->io);
+    self->fd = -1;
+    Py_CLEAR(self->sock);
+}
+
 PyObject *
 tdl_transport_new(LoopObject *loop, const struct tdl_transport_spec *spec)
 {
@@ -200,7 +213,7 @@ tdl_transport_new(LoopObject *loop, const struct tdl_transport_spec *spec)
     tdl_endpoint_init(&self->sockname);
     tdl_endpoint_init(&self->peername);
     if (set_up(self, spec) < 0) {
-        self->made = false; /* the descriptor stays the caller's */
+        give_up(self);
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -229,24 +242,24 @@ finalize(PyObject *op)
         tdl_err_put_steal(raised);
 }
 
+/* visitproc and its argument, by way of the queue. */
+struct visit {
+    visitproc function;
+    void *arg;
+};
+
 static int
 visit_owner(void *owner, void *arg)
 {
-    struct {
-        visitproc visit;
-        void *arg;
-    } *traversal = arg;
-    return traversal->visit(owner, traversal->arg);
+    struct visit *visit = arg;
+    return visit->function(owner, visit->arg);
 }
 
 static int
 transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
     TransportObject *self = (TransportObject *)op;
-    struct {
-        visitproc visit;
-        void *arg;
-    } traversal = {visit, arg};
+    struct visit owners = {visit, arg};
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->protocol);
@@ -256,7 +269,7 @@ transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->empty_waiter);
     Py_VISIT(self->extra);
     Py_VISIT(self->dict);
-    return tdl_wqueue_visit(&self->queue, visit_owner, &traversal);
+    return tdl_wqueue_visit(&self->queue, visit_owner, &owners);
 }
 
 static int

@@ -104,18 +104,23 @@ read_little(TransportObject *self)
 }
 
 /* Receive what there is.  A sender of much is still at it while this runs: the more
- * the protocol gets at once the less each byte costs.  Returns as receive(). */
+ * the protocol gets at once the less each byte costs.  Returns as receive(); behind
+ * data there may be an `*error`, which the system tells only once. */
 static ssize_t
-receive_all(int fd, char *buffer, size_t size)
+receive_all(int fd, char *buffer, size_t size, int *error)
 {
     size_t got = 0;
     ssize_t n;
+    *error = 0;
     do {
         n = receive(fd, buffer + got, size - got);
         got += n > 0 ? (size_t)n : 0;
     } while (n > 0 && got < size && size >= MUCH);
-    /* an error or the end comes again with the next read */
-    return got > 0 ? (ssize_t)got : n;
+    if (got == 0)
+        return n;
+    if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK)
+        *error = (int)-n;
+    return (ssize_t)got;
 }
 
 /* Hand over the first `n` bytes of the spare object, or a copy of them if they are
@@ -147,10 +152,14 @@ read_much(TransportObject *self)
     PyObject *bytes = tdl_spare_take(&self->loop->spares, size_class);
     if (bytes == NULL)
         return tdl_transport_fatal(self, "Fatal read error on socket transport");
-    ssize_t n = receive_all(self->fd, PyBytes_AS_STRING(bytes), tdl_spare_capacity(size_class));
+    int error;
+    ssize_t n =
+        receive_all(self->fd, PyBytes_AS_STRING(bytes), tdl_spare_capacity(size_class), &error);
     if (n > 0) {
         self->size_class = (signed char)tdl_spare_class((size_t)n);
-        return deliver_spare_steal(self, size_class, bytes, (size_t)n);
+        if (deliver_spare_steal(self, size_class, bytes, (size_t)n) < 0)
+            return -1;
+        return error == 0 || self->conn_lost > 0 ? 0 : on_error(self, error);
     }
     tdl_spare_give_back_steal(&self->loop->spares, size_class, bytes, false);
     return n < 0 ? on_error(self, (int)-n) : on_eof(self);

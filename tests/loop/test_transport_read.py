@@ -205,6 +205,23 @@ def test_reset_by_the_peer(loop):
     assert link.errors == []  # asyncio logs such errors in debug mode only
 
 
+def test_reset_behind_much_data(loop):
+    link = Link(loop, make_pair=tcp_pair)
+    # so that the transport expects much
+    link.peer.sendall(b"x" * 200_000)
+    link.run_until(lambda: len(link.protocol.received) == 200_000)
+    link.peer.sendall(b"x" * 200_000)
+    link.run_until(lambda: len(link.protocol.received) == 400_000)
+    link.transport.pause_reading()
+    link.peer.sendall(b"y" * 50_000)
+    link.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.peer.close()
+    link.transport.resume_reading()
+    link.run_until_event("lost")
+    assert link.protocol.received.endswith(b"y" * 50_000)
+    assert isinstance(link.protocol.events[-1][1], ConnectionResetError)
+
+
 def test_debug_mode_tells_of_it(loop, caplog):
     loop.set_debug(True)
     link = Link(loop)
