@@ -62,8 +62,8 @@ make(const struct tdl_address *address)
     }
 }
 
-static bool
-cached(const struct tdl_address_cache *cache, const struct tdl_address *address)
+bool
+tdl_address_cached(const struct tdl_address_cache *cache, const struct tdl_address *address)
 {
     return cache != NULL && cache->object != NULL && cache->address.len == address->len &&
            memcmp(&cache->address.sa, &address->sa, address->len) == 0;
@@ -72,7 +72,7 @@ cached(const struct tdl_address_cache *cache, const struct tdl_address *address)
 PyObject *
 tdl_address_make(const struct tdl_address *address, struct tdl_address_cache *cache)
 {
-    if (cached(cache, address))
+    if (tdl_address_cached(cache, address))
         return Py_NewRef(cache->object);
     PyObject *object = make(address);
     if (object != NULL && cache != NULL && address->len <= sizeof address->sa) {

@@ -25,6 +25,10 @@ struct tdl_address_cache {
 /* Whether addresses of `family` can be made and parsed. */
 bool tdl_address_known(int family);
 
+/* Whether `cache`, which may be NULL, has the object of `address`. */
+bool tdl_address_cached(const struct tdl_address_cache *cache,
+                        const struct tdl_address *address);
+
 /* The object that the socket module makes of `address`, whose family is known, or
  * which is empty.  `cache` may be NULL.  Returns a new reference or NULL. */
 PyObject *tdl_address_make(const struct tdl_address *address, struct tdl_address_cache *cache);

@@ -6,8 +6,15 @@
 #include "py/errors.h"
 
 /* Room for a batch: 32 datagrams of the internet family, whose largest are 64 KiB, or 8
- * of what others have.  Pages that are not written to take no memory. */
-enum { ROOM = 2 * 1024 * 1024, SLOT_INET = 64 * 1024, SLOT = 256 * 1024 };
+ * of what others have.  Pages that are not written to take no memory.  Slots are a
+ * little larger than that, lest all of them fall on the same lines of the cache. */
+enum {
+    SLOT_INET = 64 * 1024 + 1088,
+    SLOT = 256 * 1024,
+    SLOTS = 8,
+    ROOM = TDL_DATAGRAM_BATCH * SLOT_INET
+};
+_Static_assert(SLOTS *SLOT <= ROOM, "the room holds either kind of slots");
 
 /* One for each loop: nobody's between two calls into Python. */
 struct tdl_intake {
@@ -16,6 +23,7 @@ struct tdl_intake {
     struct tdl_address from[TDL_DATAGRAM_BATCH];
     size_t sizes[TDL_DATAGRAM_BATCH];
 #ifdef __linux__
+    size_t slot; /* what headers and iov were made for; 0: not yet */
     struct mmsghdr headers[TDL_DATAGRAM_BATCH];
     struct iovec iov[TDL_DATAGRAM_BATCH];
 #endif
@@ -51,9 +59,10 @@ tdl_datagram_free_intake(struct tdl_intake *intake)
 }
 
 #ifdef __linux__
-static int
-receive_some(int fd, struct tdl_intake *in, size_t slot, int max)
+static void
+lay_out(struct tdl_intake *in, size_t slot, int max)
 {
+    in->slot = slot;
     for (int i = 0; i < max; i++) {
         in->iov[i] = (struct iovec){in->room + (size_t)i * slot, slot};
         in->headers[i].msg_hdr = (struct msghdr){
@@ -63,10 +72,19 @@ receive_some(int fd, struct tdl_intake *in, size_t slot, int max)
             .msg_iovlen = 1,
         };
     }
+}
+
+static int
+receive_some(int fd, struct tdl_intake *in, size_t slot, int max)
+{
+    if (in->slot != slot)
+        lay_out(in, slot, max);
     int n = recvmmsg(fd, in->headers, (unsigned)max, MSG_DONTWAIT, NULL);
     for (int i = 0; i < n; i++) {
-        in->from[i].len = in->headers[i].msg_hdr.msg_namelen;
+        struct msghdr *header = &in->headers[i].msg_hdr;
+        in->from[i].len = header->msg_namelen;
         in->sizes[i] = in->headers[i].msg_len;
+        header->msg_namelen = sizeof in->from[i].sa;
     }
     return n;
 }
@@ -109,7 +127,18 @@ address_of(DatagramObject *self, const struct tdl_address *from, int *peer)
         self->peers = PyMem_Calloc(TDL_DATAGRAM_PEERS, sizeof *self->peers);
     if (self->peers == NULL)
         return PyErr_NoMemory();
+    /* its place, or the one beside, where who had that was moved to */
     *peer = (int)hash_of(from);
+    if (tdl_address_cached(&self->peers[*peer], from))
+        return Py_NewRef(self->peers[*peer].object);
+    int beside = *peer ^ 1;
+    if (tdl_address_cached(&self->peers[beside], from)) {
+        *peer = beside;
+        return Py_NewRef(self->peers[beside].object);
+    }
+    struct tdl_address_cache moved = self->peers[beside];
+    self->peers[beside] = self->peers[*peer];
+    self->peers[*peer] = moved;
     return tdl_address_make(from, &self->peers[*peer]);
 }
 
@@ -208,7 +237,7 @@ tdl_datagram_receive(DatagramObject *self)
     if (in->busy)
         return 0; /* a finalizer runs the loop while objects are made: not now */
     in->busy = true;
-    int n = receive_some(self->io.fd, in, slot, inet ? TDL_DATAGRAM_BATCH : ROOM / SLOT);
+    int n = receive_some(self->io.fd, in, slot, inet ? TDL_DATAGRAM_BATCH : SLOTS);
     int error = errno;
     if (n > 0)
         n = unpack(self, in, slot, items, n);
