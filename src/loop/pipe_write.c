@@ -1,5 +1,6 @@
 /* WritePipeTransport: at once if the pipe takes it, the rest from a queue. */
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "loop/pipe.h"
@@ -107,11 +108,20 @@ on_closed_by_peer(PipeObject *self)
     return r;
 }
 
+/* Ask once more: the event may be about a file that had this number before. */
+static bool
+is_closed_by_peer(const PipeObject *self)
+{
+    struct pollfd state = {.fd = self->fd, .events = POLLIN};
+    return poll(&state, 1, 0) > 0 && !(state.revents & POLLNVAL);
+}
+
 int
 tdl_pipe_serve_writer(PipeObject *self, unsigned events)
 {
     unsigned broken = events & (TDL_POLL_ERR | TDL_POLL_HUP);
-    if ((events & TDL_POLL_IN || broken) && self->io.events & TDL_POLL_IN)
+    if ((events & TDL_POLL_IN || broken) && self->io.events & TDL_POLL_IN &&
+        is_closed_by_peer(self))
         return on_closed_by_peer(self);
     if ((events & TDL_POLL_OUT || broken) && self->io.events & TDL_POLL_OUT)
         return flush(self);
