@@ -62,6 +62,8 @@ datagram_sendto(DatagramObject *self, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const names[] = {"data", "addr"};
     PyObject *v[2] = {NULL, NULL};
+    if (tdl_loop_check_thread(self->loop) < 0)
+        return NULL;
     if (kwnames == NULL && nargs == 2)
         return none_if(tdl_datagram_send(self, args[0], args[1]));
     if (tdl_args_parse("sendto", args, nargs, kwnames, names, 2, 1, v) < 0)

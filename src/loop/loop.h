@@ -87,6 +87,20 @@ int tdl_loop_now(LoopObject *loop, int64_t *now);
  * Returns 0 or -1 with MemoryError set. */
 int tdl_loop_take_posted(LoopObject *loop, enum tdl_inbox_mark mark);
 
+/* Without a GIL, refuse a call from another thread than the one that runs the loop: it
+ * would corrupt what is the loop's alone.  `loop` may be NULL.
+ * Returns 0, or -1 with RuntimeError set. */
+static inline int
+tdl_loop_check_thread(const LoopObject *loop)
+{
+    if (!TDL_FREE_THREADED || loop == NULL || loop->thread == 0 ||
+        loop->thread == PyThread_get_thread_ident())
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop "
+                                        "other than the current one");
+    return -1;
+}
+
 /* Returns 0, or -1 with RuntimeError set if the loop is closed. */
 int tdl_loop_check_closed(LoopObject *loop);
 

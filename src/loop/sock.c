@@ -39,6 +39,8 @@ begin(struct try *t, LoopObject *loop, PyObject *const *args, Py_ssize_t nargs,
         PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", expected, nargs);
         return -1;
     }
+    if (tdl_loop_check_thread(loop) < 0)
+        return -1;
     t->loop = loop;
     t->sock = args[0];
     int r = loop->debug ? 0 : tdl_socket_look(loop->st, t->sock, &t->socket);
@@ -297,7 +299,7 @@ static PyObject *
 wait_writable(LoopObject *self, PyObject *sock)
 {
     struct tdl_socket socket;
-    int r = tdl_socket_look(self->st, sock, &socket);
+    int r = tdl_loop_check_thread(self) < 0 ? -1 : tdl_socket_look(self->st, sock, &socket);
     return r <= 0 ? not_ours(r) : tdl_sock_wait(self, sock, socket.fd, TDL_SOCK_WRITE);
 }
 

@@ -93,12 +93,7 @@ tdl_transport_check(struct tdl_state *st, PyObject *op)
 static inline int
 tdl_transport_enter(TransportObject *self)
 {
-    LoopObject *loop = TDL_FREE_THREADED ? self->loop : NULL;
-    if (loop == NULL || loop->thread == 0 || loop->thread == PyThread_get_thread_ident())
-        return 0;
-    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop "
-                                        "other than the current one");
-    return -1;
+    return tdl_loop_check_thread(self->loop);
 }
 
 /* What is asked of the poller: IN unless paused, closing or at the end; OUT while

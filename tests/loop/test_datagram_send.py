@@ -388,3 +388,21 @@ def test_sending_after_the_end_to_anybody(native):
                 there.recv(10)
 
     run(native, main())
+
+
+@pytest.mark.skipif(getattr(sys, "_is_gil_enabled", lambda: True)(), reason="the GIL is on")
+def test_other_threads_are_refused(native):
+    async def main():
+        with bound() as there:
+            async with endpoint(local_addr=LOCAL) as protocol:
+                address = there.getsockname()
+                with pytest.raises(RuntimeError, match="Non-thread-safe"):
+                    await asyncio.to_thread(protocol.transport.sendto, b"x", address)
+
+                async def receive():
+                    return await native.sock_recv(there, 10)
+
+                with pytest.raises(RuntimeError, match="Non-thread-safe"):
+                    await asyncio.to_thread(receive().send, None)
+
+    run(native, main())
