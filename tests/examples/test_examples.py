@@ -92,3 +92,10 @@ def test_every_example_has_a_test():
     assert {f"test_{name}" for name in programs} <= globals().keys()
     for path in EXAMPLES.glob("*.py"):
         assert "\n\nShows:" in path.read_text(), f"{path.name} does not say what it shows"
+
+
+def test_event_loop():
+    answers, stats = run("event_loop")
+    assert re.fullmatch(r"50 clients had 1000 answers; \d+ bytes compressed", answers)
+    turns, events, callbacks = map(int, re.findall(r"\d+", stats))
+    assert turns > 0 and events >= 1000 and callbacks > 0
