@@ -22,6 +22,7 @@ from ._datagram import DatagramEndpoints
 from ._loop_views import LoopSelector, ReadyView, ScheduledView
 from ._names import NameLookup
 from ._pool import ThreadPoolExecutor
+from ._servers import ServerLoop
 from ._signals import SignalLoop
 from ._sock import SockMethods
 from ._subprocess import SubprocessLoop
@@ -75,7 +76,9 @@ def _clean_up(loop: Any) -> None:
     sys.set_asyncgen_hooks(*loop._old_agen_hooks)
 
 
-class EventLoop(_native.LoopBase, SockMethods, DatagramEndpoints, NameLookup, SubprocessLoop, SignalLoop):
+class EventLoop(
+    _native.LoopBase, SockMethods, DatagramEndpoints, NameLookup, ServerLoop, SubprocessLoop, SignalLoop
+):
     """An asyncio event loop; drop-in for ``asyncio.SelectorEventLoop``."""
 
     _turned_by_python = False  # _selector.select() was called
