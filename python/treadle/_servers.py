@@ -20,17 +20,26 @@ async def _serve(server: Any) -> Any:
     return server
 
 
+async def _create_server(
+    self: Any, *args: Any, start_serving: bool = True, **options: Any
+) -> Any:
+    create = super(ServerLoop, self).create_server
+    server = await create(*args, start_serving=False, **options)
+    return await _serve(server) if start_serving else server
+
+
+async def _create_unix_server(
+    self: Any, *args: Any, start_serving: bool = True, **options: Any
+) -> Any:
+    create = super(ServerLoop, self).create_unix_server
+    server = await create(*args, start_serving=False, **options)
+    return await _serve(server) if start_serving else server
+
+
 class ServerLoop(asyncio.SelectorEventLoop):
     """The part of a loop that makes servers."""
 
-    @functools.wraps(asyncio.SelectorEventLoop.create_server)
-    async def create_server(self, *args: Any, start_serving: bool = True, **options: Any) -> Any:
-        server = await super().create_server(*args, start_serving=False, **options)
-        return await _serve(server) if start_serving else server
-
-    @functools.wraps(asyncio.SelectorEventLoop.create_unix_server)
-    async def create_unix_server(
-        self, *args: Any, start_serving: bool = True, **options: Any
-    ) -> Any:
-        server = await super().create_unix_server(*args, start_serving=False, **options)
-        return await _serve(server) if start_serving else server
+    create_server: Any = functools.wraps(asyncio.SelectorEventLoop.create_server)(_create_server)
+    create_unix_server: Any = functools.wraps(asyncio.SelectorEventLoop.create_unix_server)(
+        _create_unix_server
+    )
