@@ -4,7 +4,8 @@
 #     each.sh NAME COMMAND...
 #
 # An interpreter that was not asked for by name is left out, with the reason,
-# if it cannot build anything: no Python.h, no venv module.
+# if it cannot build anything: no Python.h, no venv module.  So is EXCEPT=, which
+# somebody else takes care of.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,6 +20,10 @@ failed=0
 ran=0
 for python in "${pythons[@]}"; do
     version=$("$python" -VV 2>&1 | tr '\n' ' ')
+    if [ "$python" = "${EXCEPT:-}" ]; then
+        summary+=("left out $version")
+        continue
+    fi
     if [ -z "${PYTHONS:-}" ] && ! reason=$("$python" -I tools/env.py --check 2>&1); then
         summary+=("skipped  $python ($reason)")
         continue
