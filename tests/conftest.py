@@ -4,6 +4,7 @@ import faulthandler
 import os
 import pathlib
 import platform
+import signal
 import sys
 
 import pytest
@@ -19,6 +20,12 @@ except ImportError:  # pytest's own affair; without it the stacks go to the capt
 # Seconds that one phase of a test may take: setup, call, teardown.  The slowest
 # needs a fraction of it; 0 turns the watch off, for a debugger.
 LIMIT = float(os.environ.get("TREADLE_TEST_TIMEOUT", "180"))
+
+
+# A shell ignores SIGINT in what it runs in the background, and that is inherited: programs
+# that tests interrupt would not notice.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def watch(item):
