@@ -84,6 +84,7 @@ class EventLoop(
     _turned_by_python = False  # _selector.select() was called
 
     def __init__(self) -> None:
+        self._closed = True  # for the finalizer, if what follows fails
         self._open()
         super().__init__(LoopSelector(self))
         watch_over_by_environment(self)
