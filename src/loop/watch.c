@@ -24,7 +24,8 @@ tdl_watch_reserve(LoopObject *self, int fd)
     int n = self->nwatches == 0 ? 64 : self->nwatches;
     while (n <= fd)
         n *= 2;
-    struct tdl_watch *more = PyMem_Resize(self->watches, struct tdl_watch, n);
+    /* not PyMem_Resize(), which assigns NULL to its first argument when it fails */
+    struct tdl_watch *more = PyMem_Realloc(self->watches, (size_t)n * sizeof *more);
     if (more == NULL) {
         PyErr_NoMemory();
         return -1;
