@@ -245,7 +245,7 @@ queued_parts(TransportObject *self)
     struct iovec *iov = NULL;
     do {
         room *= 2;
-        struct iovec *more = PyMem_Resize(iov, struct iovec, room);
+        struct iovec *more = PyMem_Realloc(iov, (size_t)room * sizeof *more);
         if (more == NULL) {
             PyMem_Free(iov);
             return PyErr_NoMemory();
