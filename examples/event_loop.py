@@ -1,8 +1,7 @@
-"""An asyncio program on treadle's event loop: a server, clients, work on threads, and what the loop counted.
+"""An asyncio program on treadle's event loop: a server, clients, and work on threads.
 
-    python examples/event_loop.py
-
-Only the last line knows about treadle: with asyncio.run() it is the same program.
+Shows: treadle.run(), protocols and streams on it, asyncio.to_thread(), and loop.stats(). But for the
+counters and the last line nothing in here knows about treadle: with asyncio.run() it is the same program.
 """
 
 import asyncio

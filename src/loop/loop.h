@@ -28,6 +28,7 @@ enum { TDL_LOOP_SCRATCH = 64 * 1024 };
 
 struct tdl_intake;
 struct tdl_io;
+struct tdl_transport;
 
 /* Who is to be called when a descriptor is ready; found by its number. */
 struct tdl_watch {
@@ -50,6 +51,12 @@ typedef struct LoopObject {
     struct tdl_contexts contexts;
     struct tdl_watch *watches; /* indexed by descriptor */
     int nwatches;
+    struct tdl_transport *held; /* transports that hold writes back; strong, a list */
+    bool busy;                  /* several descriptors were ready, and each takes long */
+    int batch;                  /* descriptors since the last poll; 0: too few to learn from */
+    int64_t batch_start;        /* ns; when they were ready */
+    int64_t batch_cost;         /* ns; what one of them takes of late */
+    bool holds;                 /* a turn is being made that ends with writing those */
     char *scratch; /* TDL_LOOP_SCRATCH bytes for what is received, or NULL: not yet */
     struct tdl_spares spares;      /* to receive into */
     struct tdl_intake *intake;     /* see loop/datagram_receive.c; or NULL: not yet */

@@ -5,7 +5,12 @@
 #include "loop/watch.h"
 #include "py/errors.h"
 
-enum { EVENTS = 128, LOOKS_PER_CLOCK = 16 };
+enum { EVENTS = 128, LOOKS_PER_CLOCK = 16, BUSY = 4 };
+
+/* What one ready descriptor takes, from which on writes are held back to the end of the
+ * turn if there are several: who gets the first of them would be asleep again before
+ * the next, and waking it costs us. */
+#define BUSY_COST (10 * TDL_NS_PER_US)
 
 /* How long the poller may sleep: ns, -1 for ever. */
 static int
@@ -119,12 +124,35 @@ poll_blocking(LoopObject *self, struct tdl_event *events, int64_t timeout, bool 
     return n;
 }
 
+/* Learn what a descriptor of the batch before this poll took. */
+static void
+end_batch(LoopObject *self)
+{
+    if (self->batch == 0)
+        return;
+    int64_t took = (tdl_clock_now() - self->batch_start) / self->batch;
+    self->batch_cost += (took - self->batch_cost) / 4;
+    self->batch = 0;
+}
+
+/* `n` descriptors are about to be dealt with. */
+static void
+begin_batch(LoopObject *self, int n)
+{
+    self->busy = n >= BUSY && self->batch_cost >= BUSY_COST;
+    if (n < BUSY)
+        return;
+    self->batch = n;
+    self->batch_start = tdl_clock_now();
+}
+
 int
 tdl_loop_poll(LoopObject *self, int64_t limit)
 {
     struct tdl_event events[EVENTS];
     int64_t timeout;
     bool results = self->landing.in_flight > 0;
+    end_batch(self);
     /* before, not after: a signal that came in C code interrupts no poll */
     if (PyErr_CheckSignals() < 0 || poll_timeout(self, &timeout) < 0)
         return -1;
@@ -142,6 +170,7 @@ tdl_loop_poll(LoopObject *self, int64_t limit)
                          : poll_blocking(self, events, timeout, results);
     if (n < 0)
         return tdl_raise_errno(n);
+    begin_batch(self, n);
     self->behind = tdl_ring_count(&self->ready) > 0;
     if (handle_events(self, events, n) < 0)
         return -1;

@@ -5,6 +5,7 @@
 #include "loop/fork.h"
 #include "loop/poll.h"
 #include "loop/ready.h"
+#include "loop/transport.h"
 
 /* Queue the posted handle behind `item`, or after an error (`r`) drop it. */
 static int
@@ -83,7 +84,7 @@ run_ready(LoopObject *self)
 }
 
 static int
-turn(LoopObject *self, bool poll)
+turn_once(LoopObject *self, bool poll)
 {
     tdl_loop_count(&self->stats.turns, 1);
     if (poll || tdl_ring_count(&self->ready) == 0 || ++self->unpolled >= TDL_LOOP_UNPOLLED) {
@@ -95,6 +96,19 @@ turn(LoopObject *self, bool poll)
     if (collect_due(self) < 0)
         return -1;
     return run_ready(self);
+}
+
+static int
+turn(LoopObject *self, bool poll)
+{
+    bool outer = !self->holds;
+    self->holds = true;
+    int r = turn_once(self, poll);
+    if (self->held != NULL)
+        r = tdl_transport_end_turn(self, r);
+    if (outer)
+        self->holds = false;
+    return r;
 }
 
 /* Note who runs it.  Returns what `thread` was: the loop may be run from inside. */

@@ -14,7 +14,9 @@
  *     conn_lost > 0 means that connection_lost() was called or is scheduled: no more
  *                   is read or written, and the queue is empty
  *     closing       conn_lost > 0, or it will be once the queue is written
- *     io.events     IN: being read; OUT: the queue is not empty
+ *     io.events     IN: being read; OUT: the queue is not empty, unless `held`
+ *     held          the queue is written at the end of the turn, or before anything
+ *                   else is done to the transport
  */
 #ifndef TDL_LOOP_TRANSPORT_H
 #define TDL_LOOP_TRANSPORT_H
@@ -47,7 +49,10 @@ typedef struct tdl_transport {
     bool keeps;             /* the protocol kept what it was given last */
     bool connected;         /* a protocol was set: it hears of the end */
     bool extra_filled;      /* `extra` is complete */
-    bool made;              /* fully made: the finalizer has something to close */
+    bool held;
+    bool listed;     /* in loop->held; until the end of the turn */
+    uint8_t holding; /* turns for which writes are held back */
+    bool made;       /* fully made: the finalizer has something to close */
     short family;
     int proto;
     int number;             /* fd, kept after it was closed */
@@ -55,6 +60,8 @@ typedef struct tdl_transport {
     PyObject *server;       /* strong, or NULL */
     PyObject *empty_waiter; /* future, strong, or NULL; see _make_empty_waiter() */
     PyObject *extra;        /* dict, strong; NULL, or as given, until asked for */
+    uint64_t written_in;    /* the turn of the last write to an empty queue */
+    struct tdl_transport *held_next;
     struct tdl_endpoint sockname, peername;
     PyObject *dict, *weakrefs;
 } TransportObject;
@@ -91,9 +98,35 @@ tdl_transport_check(struct tdl_state *st, PyObject *op)
 /* Raise RuntimeError if the calling thread must not use the transport now.
  * Returns 0 or -1. */
 static inline int
-tdl_transport_enter(TransportObject *self)
+tdl_transport_check_thread(TransportObject *self)
 {
     return tdl_loop_check_thread(self->loop);
+}
+
+/* transport_hold.c */
+
+/* Whether `size` bytes, written to an empty queue, may wait for the end of the turn. */
+bool tdl_transport_may_hold(TransportObject *self, size_t size);
+
+/* Bytes were queued to be held; `first`: the queue was empty before.
+ * Returns 0 or -1 with an exception set. */
+int tdl_transport_held_more(TransportObject *self, bool first);
+
+/* Write what is held.  Returns 0 or -1 with an exception set. */
+int tdl_transport_send_held(TransportObject *self);
+
+/* Write what all transports of `loop` hold, after a turn that returned `r`.
+ * Returns `r`, or -1 with an exception set. */
+int tdl_transport_end_turn(LoopObject *loop, int r);
+
+/* The beginning of every method but write(): the right thread, and nothing held.
+ * Returns 0 or -1 with an exception set. */
+static inline int
+tdl_transport_enter(TransportObject *self)
+{
+    if (tdl_transport_check_thread(self) < 0)
+        return -1;
+    return self->held ? tdl_transport_send_held(self) : 0;
 }
 
 /* What is asked of the poller: IN unless paused, closing or at the end; OUT while
@@ -152,6 +185,10 @@ int tdl_transport_set_protocol(TransportObject *self, PyObject *protocol);
 
 /* Write what is queued, as far as the socket takes it.  Returns as read. */
 int tdl_transport_flush(TransportObject *self);
+
+/* Try to write the queue now, which nobody has tried yet; what is left waits for the
+ * socket.  Returns 0 or -1 with an exception set. */
+int tdl_transport_send_queue(TransportObject *self);
 
 /* shutdown(SHUT_WR).  Returns 0 or -1 with OSError set. */
 int tdl_transport_shut(TransportObject *self);

@@ -29,6 +29,8 @@ tdl_transport_close(TransportObject *self)
 {
     if (self->closing)
         return 0;
+    if (tdl_transport_send_held(self) < 0)
+        return -1;
     self->closing = true;
     if (stop_reading(self) < 0)
         return -1;

@@ -241,6 +241,8 @@ get_extra(TransportObject *self, void *Py_UNUSED(closure))
 static PyObject *
 queued_parts(TransportObject *self)
 {
+    if (self->held && tdl_transport_enter(self) < 0)
+        return NULL;
     int room = 16, n;
     struct iovec *iov = NULL;
     do {

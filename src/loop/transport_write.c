@@ -190,7 +190,7 @@ check_open(TransportObject *self, const char *method)
     else if (self->empty_waiter != NULL)
         PyErr_Format(PyExc_RuntimeError, "unable to %s; sendfile is in progress", method);
     else
-        return tdl_transport_enter(self);
+        return tdl_transport_check_thread(self);
     return -1;
 }
 
@@ -207,13 +207,30 @@ count_lost_write(TransportObject *self)
     return r == NULL ? -1 : 0;
 }
 
+int
+tdl_transport_send_queue(TransportObject *self)
+{
+    struct iovec iov[IOV];
+    int count = tdl_wqueue_fill(&self->queue, iov, IOV);
+    ssize_t n = count == 0 ? 0 : send_list(self, iov, count);
+    if (n < 0)
+        return on_error(self, (int)-n);
+    tdl_wqueue_consume(&self->queue, (size_t)n);
+    if (tdl_wqueue_size(&self->queue) == 0)
+        return 0;
+    return want_writable(self) < 0 ? -1 : grew(self);
+}
+
 /* Write, or queue, `size` bytes at `data`, which are in `owner`. */
 static int
 write_bytes(TransportObject *self, PyObject *owner, const char *data, size_t size)
 {
     if (self->conn_lost > 0)
         return count_lost_write(self);
-    if (tdl_wqueue_size(&self->queue) == 0) {
+    bool empty = tdl_wqueue_size(&self->queue) == 0;
+    if (self->held || (empty && tdl_transport_may_hold(self, size)))
+        return push(self, owner, data, size) < 0 ? -1 : tdl_transport_held_more(self, empty);
+    if (empty) {
         ssize_t n = send_bytes(self, data, size);
         if (n == (ssize_t)size)
             return 0;
@@ -367,7 +384,10 @@ write_views(TransportObject *self, const struct views *views)
             iov[i] = (struct iovec){views->items[i].buf, (size_t)views->items[i].len};
         total += (size_t)views->items[i].len;
     }
-    if (tdl_wqueue_size(&self->queue) == 0) {
+    bool empty = tdl_wqueue_size(&self->queue) == 0;
+    if (self->held || (empty && tdl_transport_may_hold(self, total)))
+        return push_views(self, views, 0) < 0 ? -1 : tdl_transport_held_more(self, empty);
+    if (empty) {
         n = send_list(self, iov, views->count < IOV ? (int)views->count : IOV);
         if (n < 0)
             return on_error(self, (int)-n);
@@ -446,6 +466,8 @@ can_write_eof(TransportObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
 static PyObject *
 get_write_buffer_size(TransportObject *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->held && tdl_transport_enter(self) < 0)
+        return NULL;
     return PyLong_FromSize_t(tdl_wqueue_size(&self->queue));
 }
 
