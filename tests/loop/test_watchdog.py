@@ -188,9 +188,12 @@ def test_a_callback_that_keeps_the_gil():
     )
     line = r"^treadle: an event loop has been busy with one callback for \d+\.\d{3} seconds, and nobody lets the GIL go$"
     said = re.search(line, err, re.MULTILINE)
-    logged = re.search(r"^logged: <Task .* has blocked .*, keeping the GIL; thread MainThread is here:$", err, re.MULTILINE)
+    # on a slow machine the report may have to wait until the callback is over
+    told = r"^logged: (<Task .* has|A callback that has just ended) blocked .*, keeping the GIL; thread MainThread( is here:)?$"
+    logged = re.search(told, err, re.MULTILINE)
     assert said and logged and said.end() < logged.start(), err
-    assert 'File "<string>", line ' in err[logged.end() :]
+    if logged[2]:
+        assert 'File "<string>", line ' in err[logged.end() :]
 
 
 def test_the_environment_variable():
