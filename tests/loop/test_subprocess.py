@@ -1,6 +1,7 @@
 """Subprocesses: start, pipes, exit, and that nothing is left behind."""
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
@@ -661,11 +662,16 @@ def test_every_number_of_descriptors_that_is_too_small(level):
         return True
 
     async def main():
-        first = max(descriptors()) + 1
-        outcomes = []
-        while outcomes[-5:] != [True] * 5:
-            outcomes.append(await attempt(first + len(outcomes)))
-            await asyncio.sleep(0)
+        with contextlib.ExitStack() as gaps:
+            highest = max(descriptors())
+            while (filler := os.open(os.devnull, os.O_RDONLY)) < highest:
+                gaps.callback(os.close, filler)
+            gaps.callback(os.close, filler)
+            first = max(descriptors()) + 1
+            outcomes = []
+            while outcomes[-5:] != [True] * 5:
+                outcomes.append(await attempt(first + len(outcomes)))
+                await asyncio.sleep(0)
         assert outcomes == sorted(outcomes)
         assert outcomes[0] is False
 
