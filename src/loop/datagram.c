@@ -6,6 +6,7 @@
 #include "loop/report.h"
 #include "loop/socket.h"
 #include "py/args.h"
+#include "py/fields.h"
 
 /* ---- readiness ---------------------------------------------------------------------- */
 
@@ -152,14 +153,7 @@ static PyMethodDef datagram_methods[] = {
 
 /* ---- attributes --------------------------------------------------------------------- */
 
-/* One pair for all fields that are objects; `closure` is the offset. */
-static PyObject *
-get_object(PyObject *op, void *closure)
-{
-    PyObject *value = *(PyObject **)((char *)op + (size_t)closure);
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
+/* For all fields that are objects; `closure` is the offset. */
 static int
 set_object(PyObject *op, PyObject *value, void *closure)
 {
@@ -192,10 +186,10 @@ set_flag(PyObject *op, PyObject *value, void *closure)
 #define OFFSET(field) ((void *)offsetof(DatagramObject, field))
 
 static PyGetSetDef datagram_getset[] = {
-    {"sock", get_object, set_object, NULL, OFFSET(sock)},
-    {"protocol", get_object, set_object, NULL, OFFSET(protocol)},
-    {"address", get_object, set_object, NULL, OFFSET(address)},
-    {"buffer", get_object, set_object, NULL, OFFSET(buffer)},
+    {"sock", tdl_field_object, set_object, NULL, OFFSET(sock)},
+    {"protocol", tdl_field_object, set_object, NULL, OFFSET(protocol)},
+    {"address", tdl_field_object, set_object, NULL, OFFSET(address)},
+    {"buffer", tdl_field_object, set_object, NULL, OFFSET(buffer)},
     {"closing", get_flag, set_flag, NULL, OFFSET(closing)},
     {"paused", get_flag, set_flag, NULL, OFFSET(paused)},
     {NULL, NULL, NULL, NULL, NULL},

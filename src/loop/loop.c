@@ -320,7 +320,6 @@ loop_dealloc(LoopObject *self)
     tdl_ring_fini(&self->ready);
     tdl_port_unref(self->port);
     PyMem_Free(self->watches);
-    Py_CLEAR(self->task_factory);
     PyMem_Free(self->scratch);
     tdl_spare_clear(&self->spares);
     tdl_datagram_free_intake(self->intake);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "loop/lent.h"
 #include "loop/report.h"
 #include "py/args.h"
 
@@ -369,23 +370,10 @@ finalize(PyObject *op)
         tdl_err_put_steal(raised);
 }
 
-struct traversal {
-    visitproc visit;
-    void *arg;
-};
-
-static int
-visit_owner(void *owner, void *arg)
-{
-    struct traversal *traversal = arg;
-    return traversal->visit(owner, traversal->arg);
-}
-
 static int
 pipe_traverse(PyObject *op, visitproc visit, void *arg)
 {
     PipeObject *self = (PipeObject *)op;
-    struct traversal traversal = {visit, arg};
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->protocol);
@@ -393,7 +381,7 @@ pipe_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->pipe);
     Py_VISIT(self->extra);
     Py_VISIT(self->dict);
-    return tdl_wqueue_visit(&self->queue, visit_owner, &traversal);
+    return tdl_lent_traverse(&self->queue, visit, arg);
 }
 
 static int

@@ -2,6 +2,7 @@
 #include "loop/pipe.h"
 
 #include "py/args.h"
+#include "py/fields.h"
 
 PyObject *
 tdl_pipe_repr(PyObject *op)
@@ -29,20 +30,6 @@ tdl_pipe_repr(PyObject *op)
 
 /* ---- attributes ---------------------------------------------------------------------------- */
 
-/* What an attribute is, by the C type of the field. */
-static PyObject *
-get_object(PyObject *op, void *offset)
-{
-    PyObject *value = *(PyObject **)((char *)op + (size_t)offset);
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
-static PyObject *
-get_flag(PyObject *op, void *offset)
-{
-    return PyBool_FromLong(*(bool *)((char *)op + (size_t)offset));
-}
-
 static PyObject *
 get_number(PyObject *op, void *offset)
 {
@@ -66,15 +53,15 @@ set_pipe(PipeObject *self, PyObject *value, void *Py_UNUSED(closure))
 #define OFFSET(field) ((void *)offsetof(PipeObject, field))
 
 PyGetSetDef tdl_pipe_getset[] = {
-    {"_extra", get_object, NULL, NULL, OFFSET(extra)},
-    {"_pipe", get_object, (setter)set_pipe, NULL, OFFSET(pipe)},
-    {"_loop", get_object, NULL, NULL, OFFSET(loop)},
-    {"_protocol", get_object, NULL, NULL, OFFSET(protocol)},
+    {"_extra", tdl_field_object, NULL, NULL, OFFSET(extra)},
+    {"_pipe", tdl_field_object, (setter)set_pipe, NULL, OFFSET(pipe)},
+    {"_loop", tdl_field_object, NULL, NULL, OFFSET(loop)},
+    {"_protocol", tdl_field_object, NULL, NULL, OFFSET(protocol)},
     {"_fileno", get_number, NULL, NULL, OFFSET(number)},
     {"_conn_lost", get_number, NULL, NULL, OFFSET(conn_lost)},
-    {"_closing", get_flag, NULL, NULL, OFFSET(closing)},
-    {"_paused", get_flag, NULL, NULL, OFFSET(paused)},
-    {"_protocol_paused", get_flag, NULL, NULL, OFFSET(flow.paused)},
+    {"_closing", tdl_field_flag, NULL, NULL, OFFSET(closing)},
+    {"_paused", tdl_field_flag, NULL, NULL, OFFSET(paused)},
+    {"_protocol_paused", tdl_field_flag, NULL, NULL, OFFSET(flow.paused)},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "loop/lent.h"
 #include "loop/pipe.h"
 #include "py/args.h"
 #include "py/errors.h"
@@ -37,28 +38,6 @@ on_error(PipeObject *self, ssize_t error)
 }
 
 /* ---- the queue ------------------------------------------------------------------------- */
-
-static void
-release(void *owner)
-{
-    Py_DECREF((PyObject *)owner);
-}
-
-/* Queue `size` bytes at `data`: lent, if `owner` is a bytes object, which cannot
- * change; copied if it is NULL. */
-static int
-push(PipeObject *self, PyObject *owner, const char *data, size_t size)
-{
-    int r;
-    if (owner != NULL) {
-        r = tdl_wqueue_push_steal(&self->queue, data, size, Py_NewRef(owner), release);
-        if (r < 0)
-            Py_DECREF(owner);
-    }
-    else
-        r = tdl_wqueue_push(&self->queue, data, size);
-    return r < 0 ? tdl_raise_errno(r) : 0;
-}
 
 static int
 grew(PipeObject *self)
@@ -158,7 +137,7 @@ write_bytes(PipeObject *self, PyObject *owner, const char *data, size_t size)
             tdl_pipe_want(self, self->io.events | TDL_POLL_OUT) < 0)
             return -1;
     }
-    return push(self, owner, data, size) < 0 ? -1 : grew(self);
+    return tdl_lent_push(&self->queue, owner, data, size) < 0 ? -1 : grew(self);
 }
 
 static int

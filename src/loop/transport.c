@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include "loop/lent.h"
 #include "loop/report.h"
 #include "loop/socket.h"
 #include "py/args.h"
@@ -242,24 +243,10 @@ finalize(PyObject *op)
         tdl_err_put_steal(raised);
 }
 
-/* visitproc and its argument, by way of the queue. */
-struct visit {
-    visitproc function;
-    void *arg;
-};
-
-static int
-visit_owner(void *owner, void *arg)
-{
-    struct visit *visit = arg;
-    return visit->function(owner, visit->arg);
-}
-
 static int
 transport_traverse(PyObject *op, visitproc visit, void *arg)
 {
     TransportObject *self = (TransportObject *)op;
-    struct visit owners = {visit, arg};
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->protocol);
@@ -269,7 +256,7 @@ transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->empty_waiter);
     Py_VISIT(self->extra);
     Py_VISIT(self->dict);
-    return tdl_wqueue_visit(&self->queue, visit_owner, &owners);
+    return tdl_lent_traverse(&self->queue, visit, arg);
 }
 
 static int

@@ -4,6 +4,7 @@
 #include "loop/socket.h"
 #include "loop/transport.h"
 #include "py/args.h"
+#include "py/fields.h"
 
 /* ---- the socket ------------------------------------------------------------------------ */
 
@@ -171,20 +172,6 @@ tdl_transport_repr(PyObject *op)
     return text;
 }
 
-/* What an attribute is, by the C type of the field. */
-static PyObject *
-get_object(PyObject *op, void *offset)
-{
-    PyObject *value = *(PyObject **)((char *)op + (size_t)offset);
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
-static PyObject *
-get_flag(PyObject *op, void *offset)
-{
-    return PyBool_FromLong(*(bool *)((char *)op + (size_t)offset));
-}
-
 static PyObject *
 get_size(PyObject *op, void *offset)
 {
@@ -294,16 +281,16 @@ PyGetSetDef tdl_transport_getset[] = {
     {"_extra", (getter)get_extra, NULL, NULL, NULL},
     {"_buffer", (getter)get_buffer, NULL, NULL, NULL},
     {"_conn_lost", (getter)get_conn_lost, NULL, NULL, NULL},
-    {"_loop", get_object, NULL, NULL, OFFSET(loop)},
-    {"_protocol", get_object, NULL, NULL, OFFSET(protocol)},
-    {"_server", get_object, NULL, NULL, OFFSET(server)},
-    {"_context", get_object, NULL, NULL, OFFSET(context)},
-    {"_empty_waiter", get_object, NULL, NULL, OFFSET(empty_waiter)},
-    {"_closing", get_flag, NULL, NULL, OFFSET(closing)},
-    {"_eof", get_flag, NULL, NULL, OFFSET(eof)},
-    {"_paused", get_flag, NULL, NULL, OFFSET(paused)},
-    {"_protocol_connected", get_flag, NULL, NULL, OFFSET(connected)},
-    {"_protocol_paused", get_flag, NULL, NULL, OFFSET(flow.paused)},
+    {"_loop", tdl_field_object, NULL, NULL, OFFSET(loop)},
+    {"_protocol", tdl_field_object, NULL, NULL, OFFSET(protocol)},
+    {"_server", tdl_field_object, NULL, NULL, OFFSET(server)},
+    {"_context", tdl_field_object, NULL, NULL, OFFSET(context)},
+    {"_empty_waiter", tdl_field_object, NULL, NULL, OFFSET(empty_waiter)},
+    {"_closing", tdl_field_flag, NULL, NULL, OFFSET(closing)},
+    {"_eof", tdl_field_flag, NULL, NULL, OFFSET(eof)},
+    {"_paused", tdl_field_flag, NULL, NULL, OFFSET(paused)},
+    {"_protocol_connected", tdl_field_flag, NULL, NULL, OFFSET(connected)},
+    {"_protocol_paused", tdl_field_flag, NULL, NULL, OFFSET(flow.paused)},
     {"_high_water", get_size, NULL, NULL, OFFSET(flow.high)},
     {"_low_water", get_size, NULL, NULL, OFFSET(flow.low)},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},

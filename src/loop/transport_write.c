@@ -1,6 +1,7 @@
 /* Writing: at once if the socket takes it, the rest from a queue. */
 #include <errno.h>
 
+#include "loop/lent.h"
 #include "loop/report.h"
 #include "loop/transport.h"
 #include "py/args.h"
@@ -62,30 +63,6 @@ tdl_transport_shut(TransportObject *self)
 }
 
 /* ---- the queue ------------------------------------------------------------------------- */
-
-static void
-release(void *owner)
-{
-    Py_DECREF((PyObject *)owner);
-}
-
-/* Queue `size` bytes at `data`: lent, if they are those of a bytes object, which
- * cannot change; copied otherwise. */
-static int
-push(TransportObject *self, PyObject *owner, const char *data, size_t size)
-{
-    int r;
-    if (size == 0)
-        return 0;
-    if (owner != NULL && PyBytes_CheckExact(owner)) {
-        r = tdl_wqueue_push_steal(&self->queue, data, size, Py_NewRef(owner), release);
-        if (r < 0)
-            Py_DECREF(owner);
-    }
-    else
-        r = tdl_wqueue_push(&self->queue, data, size);
-    return r < 0 ? tdl_raise_errno(r) : 0;
-}
 
 static int
 want_writable(TransportObject *self)
@@ -229,7 +206,9 @@ write_bytes(TransportObject *self, PyObject *owner, const char *data, size_t siz
         return count_lost_write(self);
     bool empty = tdl_wqueue_size(&self->queue) == 0;
     if (self->held || (empty && tdl_transport_may_hold(self, size)))
-        return push(self, owner, data, size) < 0 ? -1 : tdl_transport_held_more(self, empty);
+        return tdl_lent_push(&self->queue, owner, data, size) < 0
+                   ? -1
+                   : tdl_transport_held_more(self, empty);
     if (empty) {
         ssize_t n = send_bytes(self, data, size);
         if (n == (ssize_t)size)
@@ -241,7 +220,7 @@ write_bytes(TransportObject *self, PyObject *owner, const char *data, size_t siz
         if (want_writable(self) < 0)
             return -1;
     }
-    return push(self, owner, data, size) < 0 ? -1 : grew(self);
+    return tdl_lent_push(&self->queue, owner, data, size) < 0 ? -1 : grew(self);
 }
 
 /* Anything but plain bytes. */
@@ -367,7 +346,7 @@ push_views(TransportObject *self, const struct views *views, size_t sent)
         Py_buffer *view = &views->items[i];
         size_t size = (size_t)view->len, skip = sent < size ? sent : size;
         sent -= skip;
-        if (push(self, view->obj, (char *)view->buf + skip, size - skip) < 0)
+        if (tdl_lent_push(&self->queue, view->obj, (char *)view->buf + skip, size - skip) < 0)
             return -1;
     }
     return 0;

@@ -7,6 +7,7 @@ import asyncio
 
 import pytest
 import treadle
+from support.sockets import new_pair
 
 
 @pytest.fixture(params=["stock", "treadle", "treadle-poll"])
@@ -31,3 +32,12 @@ def native(loop):
     if not isinstance(loop, treadle.EventLoop):
         pytest.skip("asyncio's own loop does not promise this")
     return loop
+
+
+@pytest.fixture(params=["UNIX", "TCP"])
+def pair(request):
+    """Two connected sockets that do not block."""
+    ours, theirs = new_pair(request.param)
+    yield ours, theirs
+    ours.close()
+    theirs.close()

@@ -10,14 +10,6 @@ import pytest
 from support.sockets import new_pair, run, serve_a_read, turns
 
 
-@pytest.fixture(params=["UNIX", "TCP"])
-def pair(request):
-    ours, theirs = new_pair(request.param)
-    yield ours, theirs
-    ours.close()
-    theirs.close()
-
-
 # ---- several -----------------------------------------------------------------------
 
 
