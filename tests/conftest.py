@@ -22,10 +22,13 @@ except ImportError:  # pytest's own affair; without it the stacks go to the capt
 LIMIT = float(os.environ.get("TREADLE_TEST_TIMEOUT", "180"))
 
 
-# A shell ignores SIGINT in what it runs in the background, and that is inherited: programs
-# that tests interrupt would not notice.
+# What a shell runs in the background ignores SIGINT, what nohup runs ignores SIGHUP, and that is
+# inherited: programs that tests interrupt would not notice.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def watch(item):
