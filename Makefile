@@ -4,6 +4,7 @@
 #     PYTHONS=...   the interpreters of test-all and conformance, blank separated
 #                   (default: every supported one on PATH, in pyenv, in ~/.cache/pythons)
 #     TESTS=...     what pytest runs (default: all)      PYTEST=...  more options for it
+#     JOBS=...      how many tests run at a time (default: two a CPU; 0: in one process)
 #     TREADLE_*     how the extension is built: see setup.py
 #
 # tools/env.sh prints the Python of build/venv-<interpreter>, after it has made
@@ -17,10 +18,14 @@ PYTHON ?=
 PYTHONS ?=
 TESTS ?=
 PYTEST ?=
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 DEMO ?=
 AREA ?=
 BENCH ?=
 export PYTHON PYTHONS
+
+# Most tests wait for something most of the time.
+PARALLEL = -n $(JOBS) --dist worksteal
 
 ENV := tools/env.sh
 
@@ -38,7 +43,7 @@ demo: ## see it work: treadle next to the standard library (DEMO="--delay 0.1")
 	@py=$$($(ENV)); "$$py" -m treadle demo $(DEMO)
 
 test: ## run the Python tests (TESTS=tests/future PYTEST=-x)
-	@py=$$($(ENV) test); "$$py" -m pytest -q $(PYTEST) $(TESTS)
+	@py=$$($(ENV) test); "$$py" -m pytest -q $(PARALLEL) $(PYTEST) $(TESTS)
 
 test-core: ## run the C tests of src/core under ASan and UBSan, then under TSan
 	@$(MAKE) -C tests/core asan
@@ -54,7 +59,7 @@ conformance: ## run CPython's own tests of concurrent.futures and asyncio on tre
 	@tools/conformance.sh
 
 test-asan: ## run the Python tests on an ASan and UBSan build
-	@tools/test_asan.sh $(PYTEST) $(TESTS)
+	@tools/test_asan.sh $(PARALLEL) $(PYTEST) $(TESTS)
 
 bench: ## measure against the standard library and other loops (AREA=loop BENCH=--quick)
 	@py=$$($(ENV) 'bench?' 'uvloop?' 'rloop?' 'zuvloop?' 'web?'); \

@@ -342,7 +342,7 @@ def test_pipesize(loop):
         {"umask": "x"},
         {"process_group": "x"},
     ],
-    ids=repr,
+    ids=lambda options: " ".join(options),  # values have addresses: not the same in every process
 )
 def test_wrong_options(factory, options, level):
     def attempt(make):
