@@ -5,10 +5,20 @@ goes to asyncio's own coroutines.
 """
 
 import asyncio
-from asyncio import Future
+import errno
+import inspect
+import io
+import os
+from asyncio import Future, SendfileNotAvailableError
 from collections.abc import Callable
-from socket import socket
+from socket import AF_INET, AF_INET6, socket
 from typing import TYPE_CHECKING, Any
+
+MOST_AT_ONCE = 1 << 20  # bytes of a file that are sent before others get their turn
+_sendfile = getattr(os, "sendfile", None)
+_TELLS_HOW_MUCH = "total_sent" in inspect.signature(
+    asyncio.SelectorEventLoop._sock_sendfile_update_filepos  # type: ignore[attr-defined]
+).parameters
 
 
 class SockMethods(asyncio.SelectorEventLoop):
@@ -22,6 +32,8 @@ class SockMethods(asyncio.SelectorEventLoop):
         _sock_try_sendall: Callable[..., Any]
         _sock_try_sendto: Callable[..., Any]
         _sock_try_accept: Callable[..., Any]
+        _sock_try_connect: Callable[..., Any]
+        _sock_try_sendfile: Callable[..., Any]
         _sock_wait_writable: Callable[..., Any]
 
     async def sock_recv(self, sock: socket, n: int) -> bytes:
@@ -99,3 +111,101 @@ class SockMethods(asyncio.SelectorEventLoop):
         if r is NotImplemented:
             return await super().sock_accept(sock)
         return r  # type: ignore[no-any-return]
+
+    async def sock_connect(self, sock: socket, address: Any) -> None:
+        """Connect to address; a host name is looked up first."""
+        error = self._sock_try_connect(sock, address)
+        if error is NotImplemented and self._may_look_up(sock):
+            address = await self._resolve(sock, address)
+            error = self._sock_try_connect(sock, address)
+        if error is NotImplemented:
+            return await super().sock_connect(sock, address)
+        if error is not None:
+            error = await error
+            if error:
+                raise OSError(error, f"Connect call failed {address}")
+
+    def _may_look_up(self, sock: socket) -> bool:
+        """Whether an address for the socket may be a name, and the socket one for native code."""
+        if self._debug or type(sock) is not socket or sock.gettimeout() != 0:  # type: ignore[attr-defined]
+            return False
+        return sock.family in (AF_INET, AF_INET6)
+
+    async def _resolve(self, sock: socket, address: Any) -> Any:
+        found = await self._ensure_resolved(  # type: ignore[attr-defined]
+            address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+        )
+        return found[0][4]
+
+    async def _sock_sendfile_native(
+        self, sock: socket, file: Any, offset: int, count: int | None
+    ) -> int:
+        """Send a file by the system's sendfile(); SendfileNotAvailableError if that cannot be done."""
+        if getattr(os, "sendfile", None) is not _sendfile:  # a program has its own
+            return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc, no-any-return]
+        fd, size = _look_at(file)
+        if not (count or size):
+            return 0
+        self._ensure_fd_no_transport(sock)  # type: ignore[attr-defined]
+        position, burst = offset, 0
+        failure: BaseException | None = None
+        while left := count - (position - offset) if count else size:
+            try:
+                sent = self._sock_try_sendfile(sock, fd, position, min(left, MOST_AT_ONCE))
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                failure = exc
+                break
+            if sent is NotImplemented:
+                rest = left if count else None
+                more: int = await super()._sock_sendfile_native(sock, file, position, rest)  # type: ignore[misc]
+                return position - offset + more
+            if type(sent) is Future:
+                burst = 0
+                await sent
+                continue
+            if sent == 0:
+                break
+            position += sent
+            burst += sent
+            if burst >= MOST_AT_ONCE and left > sent:
+                burst = 0
+                await asyncio.sleep(0)
+        self._leave_file_at(fd, position, position - offset)
+        if failure is None:
+            return position - offset
+        try:
+            raise _explained(failure, position > offset)
+        finally:
+            failure = None  # it refers to this frame
+
+    def _leave_file_at(self, fd: int, position: int, sent: int) -> None:
+        """Set the file's position, under the conditions of this version's asyncio."""
+        update: Callable[..., None] = self._sock_sendfile_update_filepos  # type: ignore[attr-defined]
+        update(fd, position, *(sent,)[:_TELLS_HOW_MUCH])
+
+
+def _look_at(file: Any) -> tuple[int, int]:
+    """The descriptor and the size of a file to be sent."""
+    try:
+        fd = file.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        raise SendfileNotAvailableError("not a regular file")
+    try:
+        return fd, os.fstat(fd).st_size
+    except OSError:
+        raise SendfileNotAvailableError("not a regular file")
+
+
+def _explained(error: BaseException, sent_some: bool) -> BaseException:
+    """What asyncio raises for an error of sendfile()."""
+    if not isinstance(error, OSError):
+        return error
+    if not sent_some:
+        return SendfileNotAvailableError("os.sendfile call failed")
+    if error.errno == errno.ENOTCONN:
+        closed = ConnectionError("socket is not connected", errno.ENOTCONN)
+        closed.__cause__ = error
+        return closed
+    return error

@@ -407,6 +407,8 @@ tdl_loop_exec(PyObject *module)
         tdl_accept_exec(module) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_stats_methods) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_sock_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_sock_connect_methods) < 0 ||
+        tdl_state_add_methods(*type, tdl_loop_sock_sendfile_methods) < 0 ||
         tdl_sock_wait_exec(module) < 0 ||
         tdl_state_add_methods(*type, tdl_loop_datagram_methods) < 0 ||
         tdl_datagram_exec(module) < 0 ||

@@ -144,7 +144,8 @@ int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 /* loop_attributes.c: the attributes. */
 extern PyGetSetDef tdl_loop_attributes[];
 
-/* loop_views.c, schedule.c, create.c, executor.c, watch.c, run.c, sock.c, datagram.c: the methods. */
+/* loop_views.c, schedule.c, create.c, executor.c, watch.c, run.c, sock.c, sock_connect.c,
+ * sock_sendfile.c, datagram.c: the methods. */
 extern PyMethodDef tdl_loop_views_methods[];
 extern PyMethodDef tdl_loop_create_methods[];
 extern PyMethodDef tdl_loop_executor_methods[];
@@ -152,6 +153,8 @@ extern PyMethodDef tdl_loop_schedule_methods[];
 extern PyMethodDef tdl_loop_watch_methods[];
 extern PyMethodDef tdl_loop_run_methods[];
 extern PyMethodDef tdl_loop_sock_methods[];
+extern PyMethodDef tdl_loop_sock_connect_methods[];
+extern PyMethodDef tdl_loop_sock_sendfile_methods[];
 extern PyMethodDef tdl_loop_datagram_methods[];
 
 /* Module exec: add the type and the functions.  Returns 0 or -1 with an exception. */

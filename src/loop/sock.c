@@ -1,19 +1,11 @@
-/* sock_*(): one try each.  The coroutines are Python's (python/treadle/_sock.py); what
- * is here hands back
- *
- *     the result
- *     a future       the socket is not ready: wait for it, and try again
- *     NotImplemented nothing was done; asyncio's own coroutine knows what to do with
- *                    other classes of sockets, odd arguments, debug mode
- *
- * No try blocks, even on a socket in blocking mode, so the GIL is kept. */
+/* Receiving, sending and accepting: one try each.  None blocks, even on a socket in blocking
+ * mode, so the GIL is kept. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "loop/address.h"
-#include "loop/sock_wait.h"
-#include "loop/socket.h"
+#include "loop/sock.h"
 #include "py/args.h"
 #include "py/errors.h"
 
@@ -21,19 +13,9 @@
  * blocks each time, which costs more than reading twice. */
 enum { AMPLE = 120 * 1024 };
 
-/* Arguments of a method, and what is known of the socket, the first of them. */
-struct
-try {
-    LoopObject *loop;
-    PyObject *sock;
-    struct tdl_socket socket;
-    SockWatchObject *watch; /* borrowed, or NULL */
-};
-
-/* Returns 1; 0 if this is not for native code; -1 with an exception set. */
-static int
-begin(struct try *t, LoopObject *loop, PyObject *const *args, Py_ssize_t nargs,
-      Py_ssize_t expected)
+int
+tdl_try_begin(struct tdl_try *t, LoopObject *loop, PyObject *const *args, Py_ssize_t nargs,
+              Py_ssize_t expected)
 {
     if (nargs != expected) {
         PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", expected, nargs);
@@ -49,15 +31,23 @@ begin(struct try *t, LoopObject *loop, PyObject *const *args, Py_ssize_t nargs,
     return r;
 }
 
-static PyObject *
-not_ours(int r)
+int
+tdl_try_never_blocks(struct tdl_try *t)
+{
+    PyObject *timeout = PyObject_CallMethodNoArgs(t->sock, t->loop->st->names.gettimeout);
+    bool zero = timeout != NULL && PyFloat_Check(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
+    Py_XDECREF(timeout);
+    return timeout == NULL ? -1 : zero;
+}
+
+PyObject *
+tdl_try_not_ours(int r)
 {
     return r < 0 ? NULL : Py_NewRef(Py_NotImplemented);
 }
 
-/* After a call that failed with errno: a future if it would have blocked. */
-static PyObject *
-failed(struct try *t, enum tdl_sock_way way)
+PyObject *
+tdl_try_failed(struct tdl_try *t, enum tdl_sock_way way)
 {
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         return tdl_sock_wait(t->loop, t->sock, t->socket.fd, way);
@@ -81,7 +71,7 @@ parse_size(PyObject *object)
 
 /* recvfrom(), or recv() if `from` is NULL. */
 static ssize_t
-receive(struct try *t, void *buffer, size_t size, struct tdl_address *from)
+receive(struct tdl_try *t, void *buffer, size_t size, struct tdl_address *from)
 {
     ssize_t got;
     do {
@@ -96,7 +86,7 @@ receive(struct try *t, void *buffer, size_t size, struct tdl_address *from)
 
 /* Into the result itself: for streams that have been bringing a lot. */
 static PyObject *
-recv_ample(struct try *t, size_t asked)
+recv_ample(struct tdl_try *t, size_t asked)
 {
     PyObject *data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)asked);
     if (data == NULL)
@@ -106,7 +96,7 @@ recv_ample(struct try *t, size_t asked)
         int error = errno;
         Py_DECREF(data);
         errno = error;
-        return failed(t, TDL_SOCK_READ);
+        return tdl_try_failed(t, TDL_SOCK_READ);
     }
     t->watch->ample = got >= TDL_LOOP_SCRATCH / 2;
     if (got > 0)
@@ -117,14 +107,14 @@ recv_ample(struct try *t, size_t asked)
 }
 
 static PyObject *
-recv_scratch(struct try *t, size_t asked)
+recv_scratch(struct tdl_try *t, size_t asked)
 {
     char *scratch = tdl_loop_scratch(t->loop);
     if (scratch == NULL)
         return NULL;
     ssize_t got = receive(t, scratch, asked, NULL);
     if (got < 0)
-        return failed(t, TDL_SOCK_READ);
+        return tdl_try_failed(t, TDL_SOCK_READ);
     if (t->watch != NULL) {
         t->watch->ample = got == TDL_LOOP_SCRATCH;
         if (got > 0 && t->socket.type == SOCK_STREAM)
@@ -137,13 +127,13 @@ recv_scratch(struct try *t, size_t asked)
 static PyObject *
 try_recv(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
-    int r = begin(&t, self, args, nargs, 2);
+    struct tdl_try t;
+    int r = tdl_try_begin(&t, self, args, nargs, 2);
     size_t n = r > 0 ? parse_size(args[1]) : 0;
     if (n == 0)
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     if (t.socket.type != SOCK_STREAM) /* what does not fit is lost */
-        return n > TDL_LOOP_SCRATCH ? not_ours(0) : recv_scratch(&t, n);
+        return n > TDL_LOOP_SCRATCH ? tdl_try_not_ours(0) : recv_scratch(&t, n);
     if (tdl_sock_is_drained(t.watch))
         return tdl_sock_wait(self, t.sock, t.socket.fd, TDL_SOCK_READ);
     if (n > TDL_LOOP_SCRATCH && t.watch != NULL && t.watch->ample)
@@ -169,11 +159,11 @@ writable(PyObject *object, Py_buffer *view)
 static PyObject *
 try_recv_into(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
+    struct tdl_try t;
     Py_buffer view;
-    int r = begin(&t, self, args, nargs, 2);
+    int r = tdl_try_begin(&t, self, args, nargs, 2);
     if (r <= 0 || !writable(args[1], &view))
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     PyObject *result;
     size_t asked = (size_t)view.len;
     if (t.socket.type == SOCK_STREAM && tdl_sock_is_drained(t.watch))
@@ -182,7 +172,7 @@ try_recv_into(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
         ssize_t got = receive(&t, view.buf, asked, NULL);
         if (got > 0 && t.socket.type == SOCK_STREAM)
             tdl_sock_note_read(t.watch, (size_t)got, asked);
-        result = got < 0 ? failed(&t, TDL_SOCK_READ) : PyLong_FromSsize_t(got);
+        result = got < 0 ? tdl_try_failed(&t, TDL_SOCK_READ) : PyLong_FromSsize_t(got);
     }
     PyBuffer_Release(&view);
     return result;
@@ -190,7 +180,7 @@ try_recv_into(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* (data, address), stealing `data`, which may be NULL. */
 static PyObject *
-with_address(struct try *t, PyObject *data, const struct tdl_address *from)
+with_address(struct tdl_try *t, PyObject *data, const struct tdl_address *from)
 {
     PyObject *address = data == NULL ? NULL : tdl_address_make(from, &t->loop->peer);
     PyObject *pair = address == NULL ? NULL : PyTuple_Pack(2, data, address);
@@ -203,18 +193,18 @@ with_address(struct try *t, PyObject *data, const struct tdl_address *from)
 static PyObject *
 try_recvfrom(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
-    int r = begin(&t, self, args, nargs, 2);
+    struct tdl_try t;
+    int r = tdl_try_begin(&t, self, args, nargs, 2);
     size_t n = r > 0 ? parse_size(args[1]) : 0;
     if (n == 0 || n > TDL_LOOP_SCRATCH || !tdl_address_known(t.socket.family))
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     struct tdl_address from;
     char *scratch = tdl_loop_scratch(self);
     if (scratch == NULL)
         return NULL;
     ssize_t got = receive(&t, scratch, n, &from);
     if (got < 0)
-        return failed(&t, TDL_SOCK_READ);
+        return tdl_try_failed(&t, TDL_SOCK_READ);
     return with_address(&t, PyBytes_FromStringAndSize(scratch, got), &from);
 }
 
@@ -222,19 +212,19 @@ try_recvfrom(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 try_recvfrom_into(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
+    struct tdl_try t;
     Py_buffer view;
-    int r = begin(&t, self, args, nargs, 3);
+    int r = tdl_try_begin(&t, self, args, nargs, 3);
     size_t n = r > 0 ? parse_size(args[2]) : 0;
     if (n == 0 || !tdl_address_known(t.socket.family) || !writable(args[1], &view))
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     PyObject *result;
     if (n > (size_t)view.len)
-        result = not_ours(0);
+        result = tdl_try_not_ours(0);
     else {
         struct tdl_address from;
         ssize_t got = receive(&t, view.buf, n, &from);
-        result = got < 0 ? failed(&t, TDL_SOCK_READ)
+        result = got < 0 ? tdl_try_failed(&t, TDL_SOCK_READ)
                          : with_address(&t, PyLong_FromSsize_t(got), &from);
     }
     PyBuffer_Release(&view);
@@ -245,7 +235,7 @@ try_recvfrom_into(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* sendto(), or send() if `to` is NULL. */
 static ssize_t
-transmit(struct try *t, const void *data, size_t size, const struct tdl_address *to)
+transmit(struct tdl_try *t, const void *data, size_t size, const struct tdl_address *to)
 {
     ssize_t sent;
     do {
@@ -258,7 +248,7 @@ transmit(struct try *t, const void *data, size_t size, const struct tdl_address 
 
 /* What is left of `view` from `*position` on.  Returns 0 or -1. */
 static int
-send_rest(struct try *t, const Py_buffer *view, Py_ssize_t *position)
+send_rest(struct tdl_try *t, const Py_buffer *view, Py_ssize_t *position)
 {
     if (*position < 0 || *position > view->len) {
         PyErr_SetString(PyExc_ValueError, "position out of range");
@@ -277,11 +267,11 @@ send_rest(struct try *t, const Py_buffer *view, Py_ssize_t *position)
 static PyObject *
 try_sendall(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
+    struct tdl_try t;
     Py_buffer view;
-    int r = begin(&t, self, args, nargs, 3);
+    int r = tdl_try_begin(&t, self, args, nargs, 3);
     if (r <= 0)
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     Py_ssize_t position = PyLong_AsSsize_t(args[2]);
     if (position == -1 && PyErr_Occurred())
         return NULL;
@@ -300,24 +290,24 @@ wait_writable(LoopObject *self, PyObject *sock)
 {
     struct tdl_socket socket;
     int r = tdl_loop_check_thread(self) < 0 ? -1 : tdl_socket_look(self->st, sock, &socket);
-    return r <= 0 ? not_ours(r) : tdl_sock_wait(self, sock, socket.fd, TDL_SOCK_WRITE);
+    return r <= 0 ? tdl_try_not_ours(r) : tdl_sock_wait(self, sock, socket.fd, TDL_SOCK_WRITE);
 }
 
 /* _sock_try_sendto(sock, data, address) */
 static PyObject *
 try_sendto(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
+    struct tdl_try t;
     struct tdl_address to;
     Py_buffer view;
-    int r = begin(&t, self, args, nargs, 3);
+    int r = tdl_try_begin(&t, self, args, nargs, 3);
     if (r <= 0 || !tdl_address_parse(t.socket.family, args[2], &self->peer, &to))
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     if (PySys_Audit("socket.sendto", "OO", t.sock, args[2]) < 0 ||
         PyObject_GetBuffer(args[1], &view, PyBUF_SIMPLE) < 0)
         return NULL;
     ssize_t sent = transmit(&t, view.buf, (size_t)view.len, &to);
-    PyObject *result = sent < 0 ? failed(&t, TDL_SOCK_WRITE) : PyLong_FromSsize_t(sent);
+    PyObject *result = sent < 0 ? tdl_try_failed(&t, TDL_SOCK_WRITE) : PyLong_FromSsize_t(sent);
     PyBuffer_Release(&view);
     return result;
 }
@@ -326,7 +316,7 @@ try_sendto(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* A socket object for `fd`, not blocking, which it owns. */
 static PyObject *
-new_socket(struct try *t, int fd)
+new_socket(struct tdl_try *t, int fd)
 {
     PyObject *sock =
         PyObject_CallFunction(t->loop->st->objects.socket_type, "iiii", t->socket.family,
@@ -342,34 +332,24 @@ new_socket(struct try *t, int fd)
     return sock;
 }
 
-/* Whether the descriptor itself does not block: the object knows. */
-static int
-never_blocks(struct try *t)
-{
-    PyObject *timeout = PyObject_CallMethodNoArgs(t->sock, t->loop->st->names.gettimeout);
-    bool zero = timeout != NULL && PyFloat_Check(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
-    Py_XDECREF(timeout);
-    return timeout == NULL ? -1 : zero;
-}
-
 /* _sock_try_accept(sock) */
 static PyObject *
 try_accept(LoopObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    struct try t;
+    struct tdl_try t;
     struct tdl_address peer;
-    int r = begin(&t, self, args, nargs, 1);
+    int r = tdl_try_begin(&t, self, args, nargs, 1);
     if (r > 0)
-        r = tdl_address_known(t.socket.family) ? never_blocks(&t) : 0;
+        r = tdl_address_known(t.socket.family) ? tdl_try_never_blocks(&t) : 0;
     if (r <= 0)
-        return not_ours(r);
+        return tdl_try_not_ours(r);
     int fd;
     do {
         peer.len = sizeof peer.sa;
         fd = accept4(t.socket.fd, (struct sockaddr *)&peer.sa, &peer.len, SOCK_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0)
-        return failed(&t, TDL_SOCK_READ);
+        return tdl_try_failed(&t, TDL_SOCK_READ);
     return with_address(&t, new_socket(&t, fd), &peer);
 }
 

@@ -1,6 +1,10 @@
 #include "loop/sock_wait.h"
 
-static const unsigned bits[2] = {TDL_POLL_IN, TDL_POLL_OUT};
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+static const unsigned bits[TDL_SOCK_WAYS] = {TDL_POLL_IN, TDL_POLL_OUT, TDL_POLL_OUT};
 
 /* ---- waking ------------------------------------------------------------------------ */
 
@@ -16,14 +20,52 @@ is_done(struct tdl_state *st, PyObject *future)
 
 /* Resolve `future`.  Returns 1, 0 if it was done before, or -1. */
 static int
-wake_one(struct tdl_state *st, PyObject *future)
+wake_one(struct tdl_state *st, PyObject *future, PyObject *value)
 {
     int done = is_done(st, future);
     if (done != 0)
         return done < 0 ? -1 : 0;
-    PyObject *r = PyObject_CallMethodOneArg(future, st->names.set_result, Py_None);
+    PyObject *r = PyObject_CallMethodOneArg(future, st->names.set_result, value);
     Py_XDECREF(r);
     return r == NULL ? -1 : 1;
+}
+
+/* Resolve them with `value`.  Returns 1, 0 if they were all done before, or -1. */
+static int
+wake_all(struct tdl_state *st, PyObject *waiters, PyObject *value)
+{
+    if (!PyList_CheckExact(waiters))
+        return wake_one(st, waiters, value);
+    int r = 0;
+    for (Py_ssize_t i = 0; r >= 0; i++) {
+        PyObject *future = tdl_list_get(waiters, i);
+        if (future == NULL)
+            break;
+        int woken = wake_one(st, future, value);
+        Py_DECREF(future);
+        r = woken < 0 ? -1 : r | woken;
+    }
+    return r;
+}
+
+/* How a connection went. */
+static PyObject *
+outcome(int fd)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    return PyLong_FromLong(error);
+}
+
+/* Whether somebody waits for a connection that is still being made: the event was meant for
+ * another socket, which had the descriptor before. */
+static bool
+is_connecting(const SockWatchObject *self)
+{
+    struct pollfd entry = {.fd = self->io.fd, .events = POLLOUT};
+    return self->waiters[TDL_SOCK_CONNECT] != NULL && poll(&entry, 1, 0) == 0;
 }
 
 /* Resolve those that wait.  Returns 1, 0 if there were none, or -1. */
@@ -34,43 +76,35 @@ wake(SockWatchObject *self, enum tdl_sock_way way)
     if (waiters == NULL)
         return 0;
     self->waiters[way] = NULL;
-    struct tdl_state *st = self->loop->st;
-    int r = 0;
-    if (!PyList_CheckExact(waiters))
-        r = wake_one(st, waiters);
-    for (Py_ssize_t i = 0; r >= 0 && PyList_CheckExact(waiters); i++) {
-        PyObject *future = tdl_list_get(waiters, i);
-        if (future == NULL)
-            break;
-        int woken = wake_one(st, future);
-        Py_DECREF(future);
-        r = woken < 0 ? -1 : r | woken;
-    }
+    PyObject *value = way == TDL_SOCK_CONNECT ? outcome(self->io.fd) : Py_NewRef(Py_None);
+    int r = value == NULL ? -1 : wake_all(self->loop->st, waiters, value);
+    Py_XDECREF(value);
     Py_DECREF(waiters);
     return r;
 }
 
-/* An event for which nobody waits: ask for no more of its kind. */
+/* An event: ask for no more of a kind for which nobody waits.  A connection is made once. */
 static int
 sock_ready(struct tdl_io *io, unsigned events)
 {
     SockWatchObject *self = (SockWatchObject *)io->owner;
     unsigned broken = events & (TDL_POLL_ERR | TDL_POLL_HUP);
-    unsigned idle = 0;
+    unsigned fired = broken != 0 ? TDL_POLL_IN | TDL_POLL_OUT : events;
+    unsigned wanted = 0;
+    if ((fired & TDL_POLL_OUT) != 0 && is_connecting(self))
+        fired &= ~(unsigned)TDL_POLL_OUT;
     if (broken != 0)
         self->ended = true;
-    for (int way = TDL_SOCK_READ; way <= TDL_SOCK_WRITE; way++) {
-        if ((events & bits[way]) == 0 && broken == 0)
-            continue;
-        if (way == TDL_SOCK_READ)
-            self->drained = false;
-        int woken = wake(self, way);
+    if (fired & TDL_POLL_IN)
+        self->drained = false;
+    for (int way = TDL_SOCK_READ; way < TDL_SOCK_WAYS; way++) {
+        int woken = (fired & bits[way]) != 0 ? wake(self, way) : 0;
         if (woken < 0)
             return -1;
-        if (woken == 0)
-            idle |= bits[way];
+        if (woken > 0 && way != TDL_SOCK_CONNECT)
+            wanted |= bits[way];
     }
-    unsigned left = io->events & ~idle;
+    unsigned left = io->events & (wanted | ~fired);
     return tdl_io_want(self->loop, io, left == TDL_POLL_EDGE ? 0 : left);
 }
 
@@ -175,16 +209,16 @@ watch_traverse(SockWatchObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->ref);
-    Py_VISIT(self->waiters[TDL_SOCK_READ]);
-    Py_VISIT(self->waiters[TDL_SOCK_WRITE]);
+    for (int way = TDL_SOCK_READ; way < TDL_SOCK_WAYS; way++)
+        Py_VISIT(self->waiters[way]);
     return 0;
 }
 
 static int
 watch_clear(SockWatchObject *self)
 {
-    Py_CLEAR(self->waiters[TDL_SOCK_READ]);
-    Py_CLEAR(self->waiters[TDL_SOCK_WRITE]);
+    for (int way = TDL_SOCK_READ; way < TDL_SOCK_WAYS; way++)
+        Py_CLEAR(self->waiters[way]);
     return 0;
 }
 

@@ -11,24 +11,27 @@
 
 #include "loop/io.h"
 
-enum tdl_sock_way { TDL_SOCK_READ, TDL_SOCK_WRITE };
+/* What is waited for.  Who waits for a connection is not told to try again but how it went,
+ * as it was when the event came. */
+enum tdl_sock_way { TDL_SOCK_READ, TDL_SOCK_WRITE, TDL_SOCK_CONNECT, TDL_SOCK_WAYS };
 
 /* A socket's watch.  Its waiters are futures, whose owners may have cancelled them. */
 typedef struct {
     PyObject_HEAD
     struct tdl_io io;
-    LoopObject *loop;     /* borrowed; valid while io is attached */
-    PyObject *ref;        /* weak reference to the socket object */
-    PyObject *waiters[2]; /* by tdl_sock_way: NULL, a future, or a list of futures */
-    bool drained;         /* the last read got less than it asked for, and no event since */
-    bool ended;           /* the peer sends no more, or the socket has failed */
-    bool ample;           /* the last read got a lot */
+    LoopObject *loop;                 /* borrowed; valid while io is attached */
+    PyObject *ref;                    /* weak reference to the socket object */
+    PyObject *waiters[TDL_SOCK_WAYS]; /* each NULL, a future, or a list of futures */
+    bool drained; /* the last read got less than it asked for, and no event since */
+    bool ended;   /* the peer sends no more, or the socket has failed */
+    bool ample;   /* the last read got a lot */
 } SockWatchObject;
 
 /* The watch of `sock`, whose descriptor is `fd`; borrowed, or NULL if it has none. */
 SockWatchObject *tdl_sock_watch_of(LoopObject *loop, PyObject *sock, int fd);
 
-/* A future that gets None when it is worth trying again; new, or NULL. */
+/* A future that gets None when it is worth trying again or, for TDL_SOCK_CONNECT, the errno
+ * of the connection, 0 if it is made; new, or NULL. */
 PyObject *tdl_sock_wait(LoopObject *loop, PyObject *sock, int fd, enum tdl_sock_way way);
 
 /* Whether a read would find nothing, as far as the watch knows, and an event will

@@ -61,6 +61,13 @@ class Scene:
             self.stack.callback(end.close)
         return ends
 
+    def narrow_pair(self):
+        """Sockets that do not hold all that is to be sent."""
+        ours, theirs = self.pair()
+        for end, option in (ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, option, SIZE // 8)
+        return ours, theirs
+
     def listener(self):
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
@@ -242,15 +249,13 @@ async def sock_recv_into(scene):
 
 
 async def sock_sendall(scene):
-    ours, theirs = scene.pair()
-    for end, option in (ours, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF):
-        end.setsockopt(socket.SOL_SOCKET, option, SIZE // 8)
+    ours, theirs = scene.narrow_pair()
     scene.drain(theirs)
     return lambda: scene.loop.sock_sendall(ours, bytes(SIZE))
 
 
 async def sock_sendfile(scene):
-    ours, theirs = scene.pair()
+    ours, theirs = scene.narrow_pair()
     scene.drain(theirs)
     file = scene.file()
     return lambda: scene.loop.sock_sendfile(ours, file)
