@@ -28,7 +28,7 @@ static void
 test_reset_keeps_little(void)
 {
     struct tdl_bytes bytes;
-    uint8_t *place;
+    uint8_t *place = NULL;
     tdl_bytes_init(&bytes);
     CHECK_INT(tdl_bytes_extend(&bytes, 1000, &place), ==, 0);
     memset(place, 1, 1000);
@@ -45,7 +45,7 @@ static void
 test_out_of_memory(void)
 {
     struct tdl_bytes bytes;
-    uint8_t *place;
+    uint8_t *place = NULL;
     tdl_bytes_init(&bytes);
     CHECK_INT(tdl_bytes_append(&bytes, "abc", 3), ==, 0);
     tdl_alloc_fail(1);
