@@ -32,17 +32,21 @@ if _TYPE_CHECKING:
     from ._policy import EventLoopPolicy, install
     from ._runner import Runner, run
     from ._to_thread import to_thread
+    from ._workers import worker_id
+    from ._zygote import ZygoteContext
 
-# What needs asyncio is imported when it is first asked for: programs that only
-# use threads do not pay for it.
+# What needs asyncio or multiprocessing is imported when it is first asked for:
+# programs that only use threads do not pay for it.
 _LAZY = {
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
     "Runner": "_runner",
+    "ZygoteContext": "_zygote",
     "install": "_policy",
     "new_event_loop": "_loop",
     "run": "_runner",
     "to_thread": "_to_thread",
+    "worker_id": "_workers",
 }
 
 
@@ -75,6 +79,7 @@ __all__ = [
     "Runner",
     "ThreadPoolExecutor",
     "TimeoutError",
+    "ZygoteContext",
     "__version__",
     "as_completed",
     "get_include",
@@ -83,6 +88,7 @@ __all__ = [
     "run",
     "to_thread",
     "wait",
+    "worker_id",
     "wrap_future",
 ]
 

@@ -74,3 +74,12 @@ def start_thread(function, *args):
 
 def threads_named(prefix):
     return [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]
+
+
+def gone(pid):
+    """Whether a process has ended; one that nobody has reaped yet counts."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

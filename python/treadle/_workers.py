@@ -1,0 +1,305 @@
+"""The life of a worker process: how it is started, what it sets up, how it ends.
+
+The parent calls ``start()`` with a ``WorkerSpec``; the worker runs ``run()``. How
+tasks travel is no concern of this module: that is ``_native._work()``.
+"""
+
+import fcntl
+import importlib
+import importlib.util
+import os
+import select
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures._base import LOGGER
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing import context, forkserver, get_context, parent_process, process, reduction
+from typing import Any
+
+from . import _native
+from ._worker_logs import Sender
+from ._zygote import ZygoteContext, ZygoteProcess
+
+# What numerical libraries look at when they are loaded.
+THREAD_VARIABLES = (
+    "BLIS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+@dataclass
+class WorkerSpec:
+    """Everything that a worker needs to know.
+
+    index: its number in the pool; a replacement gets a free number again.
+    descriptors: what ``_native._work()`` takes. A worker inherits them, or gets its own.
+    context: the multiprocessing context that starts it.
+    initializer, initargs: called before the first task.
+    max_tasks: the number of tasks after which it ends; None: no limit.
+    options: what ``worker_options()`` made.
+    """
+
+    index: int
+    descriptors: tuple[int, ...]
+    context: Any
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
+    max_tasks: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker that does not inherit our memory."""
+        state = dict(self.__dict__, context=None)
+        state["descriptors"] = [reduction.DupFd(fd) for fd in self.descriptors]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.descriptors = tuple(duplicate.detach() for duplicate in state["descriptors"])
+        for fd in self.descriptors:
+            os.set_inheritable(fd, False)
+
+
+def choose_context(
+    mp_context: "context.BaseContext | str | None",
+    max_tasks_per_child: int | None = None,
+    preload: Iterable[str] | None = None,
+) -> Any:
+    """The multiprocessing context of a pool.
+
+    ``mp_context`` may be a context, the name of a start method, or ``"zygote"``.
+    None is what the standard pool of this version takes, with a zygote in the place
+    of ``forkserver``, and of ``spawn`` where that is chosen for max_tasks_per_child.
+    ``preload`` asks for a zygote. ValueError if the two contradict each other.
+    """
+    if preload is not None:
+        if isinstance(mp_context, ZygoteContext) or mp_context not in (None, "zygote"):
+            raise ValueError("preload goes with mp_context='zygote' or none; a context of yours has its own")
+        return ZygoteContext(preload)
+    if mp_context == "zygote":
+        return ZygoteContext()
+    if isinstance(mp_context, str):
+        return get_context(mp_context)
+    if mp_context is not None:
+        return mp_context
+    if max_tasks_per_child is not None:
+        return _zygote_for("spawn")
+    default = get_context()
+    return _zygote_for("forkserver") if default.get_start_method() == "forkserver" else default
+
+
+def _zygote_for(method: str) -> Any:
+    try:
+        return ZygoteContext(stands_for=method)
+    except NotImplementedError:
+        return get_context(method)
+
+
+def worker_options(
+    max_workers: int,
+    *,
+    exit_function: Callable[[], object] | None = None,
+    library_threads: "int | str | None" = "auto",
+    affinity: Iterable[int] | None = None,
+    max_memory: int | None = None,
+) -> dict[str, Any]:
+    """Check what a pool's options say about its workers, and put it together for them.
+
+    exit_function: called without arguments in a worker that ends after its last task.
+    library_threads: how many threads BLAS, OpenMP and the like may use in a worker;
+        ``"auto"``: the number of CPUs divided by that of workers; None: no limit.
+        Variables such as OMP_NUM_THREADS that are set win.
+    affinity: the CPUs that workers may run on; None: those of this process.
+    max_memory: bytes of resident memory above which a worker ends after its task.
+    """
+    if exit_function is not None and not callable(exit_function):
+        raise TypeError("exit_function must be a callable")
+    if max_memory is not None and (not isinstance(max_memory, int) or max_memory <= 0):
+        raise ValueError("max_memory_per_child must be a number of bytes above 0")
+    cpus = None if affinity is None else _check_affinity(affinity)
+    if library_threads == "auto":
+        available = len(cpus or os.sched_getaffinity(0))
+        library_threads = max(1, available // max_workers)
+    elif library_threads is not None and (
+        not isinstance(library_threads, int) or library_threads < 1
+    ):
+        raise ValueError("library_threads must be 'auto', None, or a number of threads above 0")
+    return {
+        "exit_function": exit_function,
+        "library_threads": library_threads,
+        "affinity": cpus,
+        "max_memory": max_memory,
+    }
+
+
+def _check_affinity(affinity: Iterable[int]) -> frozenset[int]:
+    cpus = frozenset(affinity)
+    allowed = os.sched_getaffinity(0)
+    if not cpus or not cpus <= allowed:
+        raise ValueError(f"affinity must name some of the CPUs {sorted(allowed)}, not {sorted(cpus)}")
+    return cpus
+
+
+# In the parent
+
+
+def start(spec: WorkerSpec) -> process.BaseProcess:
+    """Start a worker; the process object, as multiprocessing has it."""
+    limits = _thread_limits(spec.options.get("library_threads"))
+    spec = replace(spec, options={**spec.options, "variables": limits})
+    worker: process.BaseProcess = spec.context.Process(target=run, args=(spec,))
+    if isinstance(worker, ZygoteProcess):
+        worker._ignores_interrupt = True
+        worker._zygote_environment(limits)
+    elif spec.context.get_start_method() == "forkserver":
+        forkserver.ensure_running()  # which is not to inherit our mask
+    execs = spec.context.get_start_method() == "spawn" and not isinstance(worker, ZygoteProcess)
+    with _interrupts_held(), _environment(limits if execs else {}):
+        worker.start()
+    _started.add(worker._popen)  # type: ignore[attr-defined]
+    return worker
+
+
+def _thread_limits(threads: int | None) -> dict[str, str]:
+    if threads is None:
+        return {}
+    return {name: str(threads) for name in THREAD_VARIABLES if name not in os.environ}
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A worker that inherits this mask is not interrupted before it ignores SIGINT."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_environment_lock = threading.Lock()
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """For an interpreter that is started meanwhile, and imports before it asks us."""
+    if not changes:
+        yield
+        return
+    with _environment_lock:
+        os.environ.update(changes)
+        try:
+            yield
+        finally:
+            for name in changes:
+                os.environ.pop(name, None)
+
+
+# A worker takes the end of its pipe for the end of its parent. Other children of the
+# parent inherit the parent's end, and must not hold it open.
+_started: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def _close_inherited_ends() -> None:
+    for popen in list(_started):
+        finalizer = popen.finalizer
+        if finalizer is not None and finalizer.still_active():
+            for fd in finalizer._args:
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+            finalizer.cancel()
+    _started.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited_ends)
+
+
+# In the worker
+
+_index: int | None = None
+
+
+def worker_id() -> int | None:
+    """The number of this worker process in its pool, from 0; None in other processes.
+
+    The worker that takes the place of one that has ended gets its number.
+    """
+    return _index
+
+
+def run(spec: WorkerSpec) -> None:
+    """What a worker process does from its start to its end."""
+    _settle(spec)
+    if spec.initializer is not None:
+        try:
+            spec.initializer(*spec.initargs)
+        except BaseException:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            # The parent will notice that the process stopped and mark the pool broken
+            return
+    spec.initializer, spec.initargs = None, ()
+    try:
+        _native._work(spec.descriptors, spec.max_tasks)  # type: ignore[attr-defined]
+    finally:
+        _call_exit_function(spec.options.get("exit_function"))
+
+
+def _settle(spec: WorkerSpec) -> None:
+    global _index
+    _index = spec.index
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A forked worker has the parent's handlers: terminate() is to end it, and no
+    # loop of the parent is to hear of it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _end_with_parent()
+    if (cpus := spec.options.get("affinity")) is not None:
+        os.sched_setaffinity(0, cpus)
+    os.environ.update(spec.options.get("variables", {}))
+    _limit_loaded_libraries(spec.options.get("library_threads"))
+    sender: Sender | None = spec.options.get("logs")
+    if sender is not None:
+        sender.install()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the parent's end of its pipe is closed:
+    also in the middle of a task, and without a thread that a task which forks would lose."""
+    parent = parent_process()
+    if parent is None:
+        return
+    fd = parent.sentinel
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(fd, 0)
+    if poll.poll(0):  # too late to be told
+        os._exit(1)
+
+
+def _limit_loaded_libraries(threads: int | None) -> None:
+    """Libraries that a forked worker has loaded do not look at variables any more."""
+    if threads is None or "numpy" not in sys.modules:
+        return
+    if importlib.util.find_spec("threadpoolctl") is not None:
+        importlib.import_module("threadpoolctl").threadpool_limits(threads)
+
+
+def _call_exit_function(function: Callable[[], object] | None) -> None:
+    if function is not None:
+        try:
+            function()
+        except Exception:
+            LOGGER.critical("Exception in exit_function:", exc_info=True)
