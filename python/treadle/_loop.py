@@ -51,6 +51,7 @@ def _report_callback_error(handle: Any, exc: BaseException) -> None:
 
 
 _native._init_loop(_report_callback_error)
+_native._init_streams()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native._disown_loops)

@@ -170,7 +170,7 @@ set_up(TransportObject *self, const struct tdl_transport_spec *spec)
                                                                       : PyContext_CopyCurrent();
     self->sock = Py_XNewRef(spec->sock);
     self->extra = Py_XNewRef(spec->extra == Py_None ? NULL : spec->extra);
-    if (self->context == NULL || tdl_transport_set_protocol(self, spec->protocol) < 0 ||
+    if (self->context == NULL || tdl_transport_set_protocol(self, spec->protocol, true) < 0 ||
         tdl_io_attach(self->loop, &self->io, self->fd) < 0 || set_nodelay(self) < 0 ||
         attach_to_server(self, spec->server) < 0)
         return -1;
@@ -250,6 +250,7 @@ transport_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->protocol);
+    Py_VISIT(self->sink);
     Py_VISIT(self->context);
     Py_VISIT(self->sock);
     Py_VISIT(self->server);
@@ -270,6 +271,7 @@ transport_clear(PyObject *op)
     tdl_wqueue_clear(&self->queue);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->protocol);
+    Py_CLEAR(self->sink);
     Py_CLEAR(self->sock);
     Py_CLEAR(self->server);
     Py_CLEAR(self->empty_waiter);

@@ -36,6 +36,7 @@ typedef struct tdl_transport {
     struct tdl_state *st;
     LoopObject *loop;   /* strong */
     PyObject *protocol; /* strong; NULL: None */
+    PyObject *sink;     /* strong; NULL: data goes to the protocol; see stream_hooks.h */
     PyObject *context;  /* strong; what callbacks run in */
     struct tdl_wqueue queue;
     struct tdl_flow flow;
@@ -178,10 +179,14 @@ int tdl_transport_close_fd(TransportObject *self);
  * Returns 0, or -1 with SystemExit, KeyboardInterrupt or an error of the loop. */
 int tdl_transport_read(TransportObject *self);
 
-/* Set the protocol.  Returns 0 or -1 with an exception set. */
-int tdl_transport_set_protocol(TransportObject *self, PyObject *protocol);
+/* Set the protocol; `first`: its connection_made() comes next.
+ * Returns 0 or -1 with an exception set. */
+int tdl_transport_set_protocol(TransportObject *self, PyObject *protocol, bool first);
 
 /* transport_write.c */
+
+/* write(data).  Returns None, new, or NULL with an exception set. */
+PyObject *tdl_transport_write(TransportObject *self, PyObject *data);
 
 /* Write what is queued, as far as the socket takes it.  Returns as read. */
 int tdl_transport_flush(TransportObject *self);

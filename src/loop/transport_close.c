@@ -156,6 +156,7 @@ tdl_transport_lose(TransportObject *self, PyObject *exc)
     step(tdl_transport_close_fd, self, &first);
     step(fail_empty_waiter, self, &first);
     Py_CLEAR(self->protocol);
+    Py_CLEAR(self->sink);
     Py_CLEAR(self->loop);
     step(tdl_transport_leave_server, self, &first);
     Py_DECREF(loop);

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "loop/report.h"
+#include "loop/stream_hooks.h"
 #include "loop/transport.h"
 #include "py/args.h"
 
@@ -63,15 +64,39 @@ on_eof(TransportObject *self)
 
 /* ---- Protocol -------------------------------------------------------------------------- */
 
+/* What the protocol or who stands in for it has raised. */
+static int
+on_protocol_error(TransportObject *self)
+{
+    return tdl_transport_fatal(self, "Fatal error: protocol.data_received() call failed.");
+}
+
+/* To where the stream layer wants it.  Returns 1, 0 if it wants it no more, or -1 with
+ * an exception set. */
+static int
+deliver_to_sink(TransportObject *self, PyObject *data)
+{
+    PyObject *sink = Py_NewRef(self->sink), *protocol = Py_NewRef(self->protocol);
+    int r = self->st->stream_hooks->feed(self->st, sink, protocol, data);
+    Py_DECREF(sink);
+    Py_DECREF(protocol);
+    return r;
+}
+
 static int
 deliver(TransportObject *self, PyObject *data)
 {
+    if (self->sink != NULL) {
+        int taken = deliver_to_sink(self, data);
+        if (taken != 0)
+            return taken > 0 ? 0 : on_protocol_error(self);
+    }
     PyObject *args[2] = {Py_NewRef(self->protocol), data};
     PyObject *r = PyObject_VectorcallMethod(self->st->names.data_received, args,
                                             2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(args[0]);
     if (r == NULL)
-        return tdl_transport_fatal(self, "Fatal error: protocol.data_received() call failed.");
+        return on_protocol_error(self);
     Py_DECREF(r);
     return 0;
 }
@@ -239,11 +264,14 @@ tdl_transport_read(TransportObject *self)
 /* ---- methods -------------------------------------------------------------------------- */
 
 int
-tdl_transport_set_protocol(TransportObject *self, PyObject *protocol)
+tdl_transport_set_protocol(TransportObject *self, PyObject *protocol, bool first)
 {
+    const struct tdl_stream_hooks *hooks = self->st->stream_hooks;
     int buffered = PyObject_IsInstance(protocol, self->st->objects.BufferedProtocol);
-    if (buffered < 0)
+    PyObject *sink = NULL;
+    if (buffered < 0 || (hooks != NULL && hooks->adopt(self->st, protocol, first, &sink) < 0))
         return -1;
+    Py_XSETREF(self->sink, sink);
     self->buffered = buffered;
     self->connected = true;
     Py_XSETREF(self->protocol, Py_NewRef(protocol));
@@ -256,7 +284,7 @@ set_protocol(TransportObject *self, PyObject *const *args, Py_ssize_t nargs, PyO
     static const char *const names[] = {"protocol"};
     PyObject *protocol;
     if (tdl_args_parse("set_protocol", args, nargs, kwnames, names, 1, 1, &protocol) < 0 ||
-        tdl_transport_enter(self) < 0 || tdl_transport_set_protocol(self, protocol) < 0)
+        tdl_transport_enter(self) < 0 || tdl_transport_set_protocol(self, protocol, false) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -240,8 +240,8 @@ write_buffer(TransportObject *self, PyObject *data)
     return r;
 }
 
-static PyObject *
-write_object(TransportObject *self, PyObject *data)
+PyObject *
+tdl_transport_write(TransportObject *self, PyObject *data)
 {
     bool plain = PyBytes_CheckExact(data);
     if (!plain && !PyBytes_Check(data) && !PyByteArray_Check(data) &&
@@ -277,7 +277,7 @@ transport_write(TransportObject *self, PyObject *const *args, Py_ssize_t nargs,
                 PyObject *kwnames)
 {
     PyObject *data = only_argument("write", "data", args, nargs, kwnames);
-    return data == NULL ? NULL : write_object(self, data);
+    return data == NULL ? NULL : tdl_transport_write(self, data);
 }
 
 /* ---- writelines() ------------------------------------------------------------------------ */
@@ -384,7 +384,7 @@ write_joined(TransportObject *self, PyObject *list)
 {
     PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
     PyObject *joined = empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "(O)", list);
-    PyObject *r = joined == NULL ? NULL : write_object(self, joined);
+    PyObject *r = joined == NULL ? NULL : tdl_transport_write(self, joined);
     Py_XDECREF(empty);
     Py_XDECREF(joined);
     return r;

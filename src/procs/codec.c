@@ -106,8 +106,8 @@ tdl_codec_put_call(struct tdl_codec *codec, struct tdl_bytes *out, uint32_t *fun
 }
 
 int
-tdl_codec_get_call(struct tdl_codec *codec, uint32_t function, const uint8_t *data,
-                   size_t size, struct tdl_call *call)
+tdl_codec_get_call(struct tdl_codec *codec, uint32_t function, const uint8_t *data, size_t size,
+                   struct tdl_call *call)
 {
     *call = (struct tdl_call){0};
     PyObject *value = tdl_codec_get_value(codec, data, size);

@@ -108,6 +108,25 @@ tdl_list_get(PyObject *list, Py_ssize_t i)
 #endif
 }
 
+/* `dict`[`key`] taken out of it: a new reference, or NULL with or without an
+ * exception. */
+static inline PyObject *
+tdl_dict_pop(PyObject *dict, PyObject *key)
+{
+    PyObject *value = tdl_dict_get(dict, key);
+    if (value != NULL && PyDict_DelItem(dict, key) < 0)
+        Py_CLEAR(value);
+    return value;
+}
+
+/* The number of the state that `type` is in, which changes when it or a base of it does;
+ * 0: not known. */
+static inline unsigned
+tdl_type_version(PyTypeObject *type)
+{
+    return type->tp_version_tag;
+}
+
 #if PY_VERSION_HEX < 0x030C0000
 /* The raised exception as one object, taken out of the thread state. */
 static inline PyObject *

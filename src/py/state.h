@@ -39,36 +39,49 @@
     X(error_received)          \
     X(exception)               \
     X(family)                  \
+    X(feed_data)               \
     X(fileno)                  \
     X(get_buffer)              \
     X(gettimeout)              \
     X(is_closed)               \
     X(is_closing)              \
     X(notify_all)              \
+    X(pause_reading)           \
     X(pause_writing)           \
     X(pipe)                    \
     X(proto)                   \
     X(release)                 \
     X(remove)                  \
+    X(resume_reading)          \
     X(resume_writing)          \
     X(set_exception)           \
     X(set_result)              \
     X(setblocking)             \
     X(type)                    \
     X(submit)                  \
+    X(write)                   \
     X(Task)                    \
     X(_attach)                 \
     X(_call_connection_lost)   \
     X(_call_soon)              \
     X(_check_closed)           \
+    X(_client_connected_cb)    \
     X(_condition)              \
+    X(_connection_lost)        \
     X(_detach)                 \
     X(_dispatch_late)          \
+    X(_drain_helper)           \
+    X(_paused)                 \
+    X(_protocol)               \
+    X(_reader)                 \
     X(_run_handle)             \
     X(_spawn_worker)           \
     X(_start_reading)          \
     X(_state)                  \
+    X(_stream_reader_wr)       \
     X(_timer_handle_cancelled) \
+    X(_transport)              \
+    X(_treadle)                \
     X(_waiters)
 
 enum { TDL_STATE_NAMES = 5, TDL_STATE_HANDLES = 3 };
@@ -139,9 +152,25 @@ struct tdl_objects {
     PyTypeObject *ReadPipeTransport;
     PyTypeObject *WritePipeTransport;
     PyTypeObject *Acceptor;
+    /* streams, made by _init_streams() */
+    PyTypeObject *aio_reader;          /* asyncio.StreamReader */
+    PyTypeObject *aio_writer;          /* asyncio.StreamWriter */
+    PyTypeObject *aio_reader_protocol; /* asyncio.StreamReaderProtocol */
+    PyObject *stock_reader_methods;    /* tuple; see streams/stock.h */
+    PyObject *stock_writer_methods;
+    PyObject *stock_protocol_methods;
+    PyTypeObject *StreamAnchor; /* a base of the next two */
+    PyTypeObject *StreamReader; /* ours, a subclass of asyncio's */
+    PyTypeObject *StreamWriter;
+    PyTypeObject *ReaderState;
+    PyTypeObject *StreamOperation;
+    PyTypeObject *StreamGreeter;
+    PyObject *loop_create_future; /* the method descriptor of LoopBase */
+    PyObject *stop_iteration;     /* see streams/operation.c; the loop's threads' own */
 };
 
 struct tdl_landing;
+struct tdl_stream_hooks;
 
 struct tdl_state {
     struct tdl_names names;
@@ -160,7 +189,12 @@ struct tdl_state {
     _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
     PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */
     struct tdl_freelist handles[TDL_STATE_HANDLES]; /* dead handles of each kind */
-    int aio_cell_destination;                       /* closure cells of that callback */
+    struct tdl_freelist operations;                 /* dead stream operations */
+    /* What the streams above do for transports: loop/stream_hooks.h.  NULL before
+     * _init_streams(). */
+    const struct tdl_stream_hooks *stream_hooks;
+    unsigned stock_versions[3]; /* see streams/stock.h; changes */
+    int aio_cell_destination;   /* closure cells of that callback */
     int aio_cell_loop;
 };
 
