@@ -76,7 +76,7 @@ tdl_ring_push(struct tdl_ring *ring, void *item)
 }
 
 /* Make sure that the next `n` pushes succeed.
- * Returns 0, or -ENOMEM with the ring unchanged. */
+ * Returns 0, or -ENOMEM with the items unchanged; there may be more room than before. */
 static inline int
 tdl_ring_reserve(struct tdl_ring *ring, size_t n)
 {

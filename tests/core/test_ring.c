@@ -319,7 +319,49 @@ test_every_allocation_failing(void)
     }
 }
 
-CHECK_MAIN(TEST(test_empty), TEST(test_first_in_first_out), TEST(test_push_front),
+static void
+test_reserve(void)
+{
+    for (size_t before = 0; before < 40; before += 13)
+        for (size_t n = 0; n < 200; n += 33) {
+            struct tdl_ring ring;
+            tdl_ring_init(&ring);
+            fill(&ring, before);
+            CHECK_INT(tdl_ring_reserve(&ring, n), ==, 0);
+            check_shape(&ring);
+            tdl_alloc_fail(1);
+            fill(&ring, n);
+            CHECK_INT(tdl_alloc_fail(0), ==, 1);
+            CHECK_INT(tdl_ring_count(&ring), ==, before + n);
+            CHECK(before == 0 || number(tdl_ring_at(&ring, 0)) == 0);
+            tdl_ring_fini(&ring);
+        }
+}
+
+/* Room that is there already costs nothing; without memory what is in the ring stays. */
+static void
+test_reserve_without_memory(void)
+{
+    struct tdl_ring ring;
+    tdl_ring_init(&ring);
+    fill(&ring, 10);
+    tdl_alloc_fail(1);
+    CHECK_INT(tdl_ring_reserve(&ring, TDL_RING_MIN - 10), ==, 0);
+    CHECK_INT(tdl_ring_reserve(&ring, TDL_RING_MIN), ==, -ENOMEM);
+    CHECK_INT(tdl_alloc_fail(0), ==, 0);
+    for (long nth = 1; nth <= 2; nth++) {
+        tdl_alloc_fail(nth);
+        CHECK_INT(tdl_ring_reserve(&ring, 200 * (size_t)nth), ==, -ENOMEM);
+        CHECK_INT(tdl_alloc_fail(0), ==, 0);
+        CHECK_INT(tdl_ring_count(&ring), ==, 10);
+        check_shape(&ring);
+    }
+    for (size_t i = 0; i < 10; i++)
+        CHECK_INT(number(tdl_ring_pop(&ring)), ==, i);
+    tdl_ring_fini(&ring);
+}
+
+CHECK_MAIN(TEST(test_reserve), TEST(test_reserve_without_memory), TEST(test_empty), TEST(test_first_in_first_out), TEST(test_push_front),
            TEST(test_fini_leaves_an_empty_ring), TEST(test_counters_wrap),
            TEST(test_empty_ring_keeps_little), TEST(test_shrinks_after_a_burst),
            TEST(test_shrinks_when_it_says), TEST(test_smallest_ring_does_not_resize),
