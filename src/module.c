@@ -9,15 +9,16 @@
 #include "py/pause.h"
 #include "py/state.h"
 #include "streams/streams.h"
+#include "sync/sync.h"
 #include "threads/threads.h"
 
 static int
 module_exec(PyObject *module)
 {
     static int (*const parts[])(PyObject *) = {
-        tdl_condition_exec, tdl_future_exec,       tdl_wait_proxy_exec,
-        tdl_wait_exec,      tdl_as_completed_exec, tdl_bridge_exec,
-        tdl_threads_exec,   tdl_loop_exec,         tdl_streams_exec,
+        tdl_condition_exec,    tdl_future_exec, tdl_wait_proxy_exec, tdl_wait_exec,
+        tdl_as_completed_exec, tdl_bridge_exec, tdl_threads_exec,    tdl_loop_exec,
+        tdl_streams_exec,      tdl_sync_exec,
     };
     struct tdl_state *st = tdl_state_of(module);
     if (tdl_state_init(st) < 0 || tdl_pause_init(st) < 0)

@@ -31,6 +31,7 @@ if _TYPE_CHECKING:
     from ._loop import EventLoop, new_event_loop
     from ._policy import EventLoopPolicy, install
     from ._runner import Runner, run
+    from ._sync import BoundedSemaphore, Event, Lock, Semaphore
     from ._to_thread import to_thread
     from ._workers import worker_id
     from ._zygote import ZygoteContext
@@ -38,6 +39,10 @@ if _TYPE_CHECKING:
 # What needs asyncio or multiprocessing is imported when it is first asked for:
 # programs that only use threads do not pay for it.
 _LAZY = {
+    "BoundedSemaphore": "_sync",
+    "Event": "_sync",
+    "Lock": "_sync",
+    "Semaphore": "_sync",
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
     "Runner": "_runner",
@@ -68,15 +73,19 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "BoundedSemaphore",
     "BrokenExecutor",
     "BrokenThreadPool",
     "CancelledError",
+    "Event",
     "EventLoop",
     "EventLoopPolicy",
     "Executor",
     "Future",
     "InvalidStateError",
+    "Lock",
     "Runner",
+    "Semaphore",
     "ThreadPoolExecutor",
     "TimeoutError",
     "ZygoteContext",

@@ -79,8 +79,7 @@ int tdl_blocks_alloc(struct tdl_blocks *blocks, size_t size, struct tdl_block *b
 
 /* Say that `holder`, not 0, is who will release the block from now on.
  * Does nothing if the block has been released. */
-void tdl_blocks_hand(struct tdl_blocks *blocks, const struct tdl_block *block,
-                     uint32_t holder);
+void tdl_blocks_hand(struct tdl_blocks *blocks, const struct tdl_block *block, uint32_t holder);
 
 /* Take a block back that nobody reads.  Harmless if it has been released. */
 void tdl_blocks_drop(struct tdl_blocks *blocks, const struct tdl_block *block);

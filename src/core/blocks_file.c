@@ -27,7 +27,8 @@ try_size(int fd, size_t capacity)
 {
     if (ftruncate(fd, (off_t)capacity) < 0)
         return -errno;
-    void *base = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *base =
+        mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (base == MAP_FAILED)
         return -errno;
     struct tdl_blocks_file *file = base;

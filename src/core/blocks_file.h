@@ -15,18 +15,17 @@ struct tdl_blocks_slot {
 };
 
 struct tdl_blocks_file {
-    uint64_t magic;          /* fixed once made */
-    uint64_t capacity;       /* fixed once made; the whole file, in bytes */
-    _Atomic uint32_t owned;  /* whether there is, or was, an owner */
-    _Atomic uint32_t freed;  /* slot + 1 on top of the stack, 0: empty */
+    uint64_t magic;         /* fixed once made */
+    uint64_t capacity;      /* fixed once made; the whole file, in bytes */
+    _Atomic uint32_t owned; /* whether there is, or was, an owner */
+    _Atomic uint32_t freed; /* slot + 1 on top of the stack, 0: empty */
     struct tdl_blocks_slot slots[TDL_BLOCKS_SLOTS];
 };
 
 /* Blocks begin here. */
 enum {
-    TDL_BLOCKS_FIRST =
-        (sizeof(struct tdl_blocks_file) + TDL_BLOCKS_PAGE - 1) / TDL_BLOCKS_PAGE *
-        TDL_BLOCKS_PAGE
+    TDL_BLOCKS_FIRST = (sizeof(struct tdl_blocks_file) + TDL_BLOCKS_PAGE - 1) /
+                       TDL_BLOCKS_PAGE * TDL_BLOCKS_PAGE
 };
 
 /* Map the store in `fd`.  Returns 0 with it in `*file`, or -errno. */
@@ -53,8 +52,7 @@ tdl_blocks_file_push(struct tdl_blocks_file *file, uint32_t slot)
     do
         atomic_store_explicit(&file->slots[slot].next, top, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&file->freed, &top, slot + 1,
-                                                  memory_order_release,
-                                                  memory_order_relaxed));
+                                                  memory_order_release, memory_order_relaxed));
 }
 
 #endif

@@ -322,8 +322,7 @@ tdl_space_take_warm(struct tdl_space *space)
     uint32_t *largest = NULL;
     for (uint32_t *at = &space->loose; *at != 0; at = &space->chunks[*at - 1].next)
         if (space->chunks[*at - 1].warm &&
-            (largest == NULL ||
-             space->chunks[*at - 1].size > space->chunks[*largest - 1].size))
+            (largest == NULL || space->chunks[*at - 1].size > space->chunks[*largest - 1].size))
             largest = at;
     if (largest == NULL)
         return -1;

@@ -82,6 +82,7 @@ tdl_state_clear(struct tdl_state *st)
     for (int kind = 0; kind < TDL_STATE_HANDLES; kind++)
         tdl_freelist_clear(&st->handles[kind]);
     tdl_freelist_clear(&st->operations);
+    tdl_freelist_clear(&st->awaits);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->objects); i++)
         Py_CLEAR(objects[i]);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->names); i++)

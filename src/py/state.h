@@ -60,6 +60,9 @@
     X(type)                    \
     X(submit)                  \
     X(write)                   \
+    X(throw)                   \
+    X(locked)                  \
+    X(result)                  \
     X(Task)                    \
     X(_attach)                 \
     X(_call_connection_lost)   \
@@ -167,6 +170,16 @@ struct tdl_objects {
     PyTypeObject *StreamGreeter;
     PyObject *loop_create_future; /* the method descriptor of LoopBase */
     PyObject *stop_iteration;     /* see streams/operation.c; the loop's threads' own */
+    /* synchronisation; the asyncio part by _init_sync() */
+    PyObject *sync_running_loop; /* asyncio._get_running_loop */
+    PyObject *sync_current_task; /* asyncio.current_task */
+    PyObject *sync_cancelled;    /* asyncio.CancelledError */
+    PyObject *sync_blocking;     /* '_asyncio_future_blocking' */
+    PyTypeObject *Await;
+    PyTypeObject *Grant;
+    PyTypeObject *LockBase;
+    PyTypeObject *SemaphoreBase;
+    PyTypeObject *EventBase;
 };
 
 struct tdl_landing;
@@ -194,6 +207,7 @@ struct tdl_state {
      * _init_streams(). */
     const struct tdl_stream_hooks *stream_hooks;
     unsigned stock_versions[3]; /* see streams/stock.h; changes */
+    struct tdl_freelist awaits; /* dead sync/await.h objects */
     int aio_cell_destination;   /* closure cells of that callback */
     int aio_cell_loop;
 };

@@ -141,9 +141,9 @@ test_the_dead_hold_nothing(void)
     }
     tdl_blocks_release(s.view, &theirs[1]);
     /* dead between the two steps of a release */
-    CHECK(tdl_blocks_file_end((struct tdl_blocks_file *)((char *)tdl_blocks_at(s.view, &mine) -
-                                                         mine.offset),
-                              &theirs[3]));
+    CHECK(tdl_blocks_file_end(
+        (struct tdl_blocks_file *)((char *)tdl_blocks_at(s.view, &mine) - mine.offset),
+        &theirs[3]));
     CHECK_INT(in_use(&s), ==, 10);
     CHECK_INT(tdl_blocks_reclaim(s.blocks, 7), ==, 4);
     CHECK_INT(in_use(&s), ==, 6);
@@ -254,8 +254,8 @@ test_reader_that_writes_anything(void)
             atomic_store(&file->freed, (uint32_t)check_below(&random, 50));
             break;
         case 1:
-            atomic_store(&file->slots[slot].next, (uint32_t)(check_random(&random) >>
-                                                             check_below(&random, 32)));
+            atomic_store(&file->slots[slot].next,
+                         (uint32_t)(check_random(&random) >> check_below(&random, 32)));
             break;
         default:
             atomic_store(&file->slots[slot].turn, (uint32_t)check_random(&random));

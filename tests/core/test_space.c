@@ -130,7 +130,8 @@ test_random_against_model(void)
     uint64_t used = 0;
     for (int step = 0; step < 40000; step++) {
         if (n < 200 && check_below(&random, 100) < 55) {
-            uint64_t size = 1 + check_below(&random, (size_t)1 << (12 + check_below(&random, 11)));
+            uint64_t size =
+                1 + check_below(&random, (size_t)1 << (12 + check_below(&random, 11)));
             struct piece p = {.chunk = tdl_space_alloc(&space, size)};
             if (p.chunk < 0) {
                 CHECK_INT(p.chunk, ==, -ENOSPC);
@@ -143,7 +144,8 @@ test_random_against_model(void)
             check_apart(pieces, n, &p);
             used += p.size;
             pieces[n++] = p;
-        } else if (n > 0) {
+        }
+        else if (n > 0) {
             size_t i = check_below(&random, n);
             used -= pieces[i].size;
             tdl_space_free(&space, (uint32_t)pieces[i].chunk);
