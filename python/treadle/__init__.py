@@ -30,6 +30,7 @@ from ._version import __version__
 if _TYPE_CHECKING:
     from ._loop import EventLoop, new_event_loop
     from ._policy import EventLoopPolicy, install
+    from ._procs import BrokenProcessPool, ProcessPoolExecutor
     from ._runner import Runner, run
     from ._sync import BoundedSemaphore, Event, Lock, Semaphore
     from ._to_thread import to_thread
@@ -45,6 +46,8 @@ _LAZY = {
     "Semaphore": "_sync",
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
+    "BrokenProcessPool": "_procs",
+    "ProcessPoolExecutor": "_procs",
     "Runner": "_runner",
     "ZygoteContext": "_zygote",
     "install": "_policy",
@@ -75,6 +78,7 @@ __all__ = [
     "FIRST_EXCEPTION",
     "BoundedSemaphore",
     "BrokenExecutor",
+    "BrokenProcessPool",
     "BrokenThreadPool",
     "CancelledError",
     "Event",
@@ -84,6 +88,7 @@ __all__ = [
     "Future",
     "InvalidStateError",
     "Lock",
+    "ProcessPoolExecutor",
     "Runner",
     "Semaphore",
     "ThreadPoolExecutor",

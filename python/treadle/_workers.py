@@ -249,7 +249,10 @@ def run(spec: WorkerSpec) -> None:
             return
     spec.initializer, spec.initargs = None, ()
     try:
-        _native._work(spec.descriptors, spec.max_tasks)  # type: ignore[attr-defined]
+        segment, board, doorbell = spec.descriptors
+        _native._work(
+            spec.index, (segment, board, doorbell), spec.max_tasks or 0, spec.options.get("pickler")
+        )
     finally:
         _call_exit_function(spec.options.get("exit_function"))
 

@@ -13,8 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int
-tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+static int
+wait_on(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, int flags)
 {
     /* the kernel refuses a time before 0, a time long past like any other */
     int64_t time = deadline > 0 ? deadline : 0;
@@ -24,9 +24,27 @@ tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
     };
     /* WAIT_BITSET takes an absolute CLOCK_MONOTONIC deadline: no re-arming
      * arithmetic after an interruption */
-    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
+    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | flags, expected,
                      deadline == TDL_NEVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
     return r == 0 ? 0 : -errno;
+}
+
+int
+tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    return wait_on(word, expected, deadline, FUTEX_PRIVATE_FLAG);
+}
+
+int
+tdl_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    return wait_on(word, expected, deadline, 0);
+}
+
+void
+tdl_futex_wake_shared(_Atomic uint32_t *word, int count)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
 void
@@ -113,6 +131,19 @@ void
 tdl_futex_after_fork_child(void)
 {
     table_init();
+}
+
+int
+tdl_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    (void)word, (void)expected, (void)deadline;
+    return -ENOSYS;
+}
+
+void
+tdl_futex_wake_shared(_Atomic uint32_t *word, int count)
+{
+    (void)word, (void)count;
 }
 
 #endif

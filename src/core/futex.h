@@ -20,6 +20,11 @@ int tdl_futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
  * at worst somebody else sees a spurious wake. */
 void tdl_futex_wake(_Atomic uint32_t *word, int count);
 
+/* The same two for a word in memory that processes share. Only where the kernel keeps
+ * the queues: elsewhere the wait returns -ENOSYS and the wake does nothing. */
+int tdl_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+void tdl_futex_wake_shared(_Atomic uint32_t *word, int count);
+
 /* In a forked child, before any other use: forget who held the portable
  * table's locks.  Nothing to do where the kernel keeps the queues. */
 void tdl_futex_after_fork_child(void);

@@ -5,7 +5,7 @@
 static PyObject *
 get_state(FutureObject *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->st->objects.state_names[tdl_future_state(self)]);
+    return Py_NewRef(self->st->objects.state_names[tdl_future_look(self)]);
 }
 
 static int

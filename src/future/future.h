@@ -64,6 +64,10 @@ tdl_future_state(FutureObject *future)
     return (enum tdl_future_state)atomic_load_explicit(&future->state, memory_order_acquire);
 }
 
+/* The state now, where the source may know that a pending job has begun.  Thread
+ * state: attached. */
+enum tdl_future_state tdl_future_look(FutureObject *future);
+
 /* Whether the result is settled, if only by cancel(). */
 static inline int
 tdl_future_is_done(enum tdl_future_state state)

@@ -85,7 +85,7 @@ future_cancelled(FutureObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 future_running(FutureObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(tdl_future_state(self) == TDL_RUNNING);
+    return PyBool_FromLong(tdl_future_look(self) == TDL_RUNNING);
 }
 
 static PyObject *

@@ -9,8 +9,10 @@
 
 #include <stdatomic.h>
 
+#include "core/spin.h"
 #include "py/state.h"
 
+struct tdl_waiter;
 typedef struct FutureObject FutureObject;
 
 struct tdl_source {
@@ -28,6 +30,16 @@ struct tdl_source {
      * may.  Thread state: attached.  Returns 1 if it ran (or was cancelled), 0
      * if it may not run here, -1 with an exception set.  Fixed after init. */
     int (*help)(struct tdl_source *source, FutureObject *future);
+    /* The rest may be NULL.  Fixed after init. */
+    /* Wait until `waiter` is fired, doing the pool's work meanwhile.  Thread state:
+     * attached; let go while waiting.  Returns as tdl_parker_park(). */
+    int (*wait)(struct tdl_source *source, struct tdl_waiter *waiter, struct tdl_spin *spin,
+                int64_t deadline);
+    /* Give the job of a pending `future` up, which is about to be cancelled.  Returns
+     * whether nobody has begun it.  Thread state: attached. */
+    bool (*revoke)(struct tdl_source *source, FutureObject *future);
+    /* Whether the job of a pending `future` has begun.  Thread state: attached. */
+    bool (*is_started)(struct tdl_source *source, FutureObject *future);
 };
 
 #endif

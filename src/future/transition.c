@@ -38,6 +38,16 @@ tdl_future_start_detached(FutureObject *self)
     return leave_pending(self, TDL_RUNNING);
 }
 
+enum tdl_future_state
+tdl_future_look(FutureObject *self)
+{
+    struct tdl_source *source = self->source;
+    if (tdl_future_state(self) == TDL_PENDING && source != NULL && source->is_started != NULL &&
+        tdl_future_has_job(self) && source->is_started(source, self))
+        leave_pending(self, TDL_RUNNING);
+    return tdl_future_state(self);
+}
+
 static void
 unlink_node(struct tdl_wait_node *node)
 {
@@ -269,10 +279,24 @@ tdl_future_finish(FutureObject *self, PyObject *result, PyObject *exception,
     return tdl_callbacks_run(self, fire);
 }
 
+/* Have a pending future's job given up.  Returns whether the future stays pending. */
+static bool
+revoke_job(FutureObject *self)
+{
+    struct tdl_source *source = self->source;
+    if (source == NULL || source->revoke == NULL || tdl_future_state(self) != TDL_PENDING)
+        return false;
+    if (source->revoke(source, self))
+        return true;
+    leave_pending(self, TDL_RUNNING);
+    return false;
+}
+
 int
 tdl_future_cancel(FutureObject *self)
 {
     struct change change;
+    bool revoked = revoke_job(self);
     if (begin_change(self, &change, NULL) < 0)
         return -1;
     int stable = 0;
@@ -293,7 +317,10 @@ tdl_future_cancel(FutureObject *self)
         return -1;
     if (change.before != TDL_PENDING)
         return change.before != TDL_RUNNING && change.before != TDL_FINISHED;
-    return tdl_callbacks_run(self, NULL) < 0 ? -1 : 1;
+    if (tdl_callbacks_run(self, NULL) < 0)
+        return -1;
+    /* nobody else will come to it */
+    return revoked && tdl_future_start(self) < 0 ? -1 : 1;
 }
 
 void

@@ -87,6 +87,21 @@ tdl_waiter_note(struct tdl_wait_node *node, enum tdl_outcome outcome, struct tdl
         tdl_waiter_choose(waiter, fire);
 }
 
+static int
+park(struct tdl_waiter *waiter, struct tdl_source *source, struct tdl_spin *spin,
+     int64_t deadline)
+{
+    int peer_cpu = -1;
+    PyThreadState *tstate = PyEval_SaveThread();
+    if (source != NULL) {
+        atomic_fetch_add_explicit(&source->released, 1, memory_order_release);
+        peer_cpu = atomic_load_explicit(&source->cpu, memory_order_relaxed);
+    }
+    int r = tdl_parker_park(&waiter->parker, spin, peer_cpu, deadline);
+    PyEval_RestoreThread(tstate);
+    return r;
+}
+
 int
 tdl_waiter_wait(struct tdl_waiter *waiter, struct tdl_source *source, int64_t deadline)
 {
@@ -94,14 +109,9 @@ tdl_waiter_wait(struct tdl_waiter *waiter, struct tdl_source *source, int64_t de
     for (;;) {
         if (tdl_parker_notified(&waiter->parker))
             return 1;
-        int peer_cpu = -1;
-        PyThreadState *tstate = PyEval_SaveThread();
-        if (source != NULL) {
-            atomic_fetch_add_explicit(&source->released, 1, memory_order_release);
-            peer_cpu = atomic_load_explicit(&source->cpu, memory_order_relaxed);
-        }
-        int r = tdl_parker_park(&waiter->parker, spin, peer_cpu, deadline);
-        PyEval_RestoreThread(tstate);
+        int r = source != NULL && source->wait != NULL
+                    ? source->wait(source, waiter, spin, deadline)
+                    : park(waiter, source, spin, deadline);
         if (r == 0)
             return 1;
         if (PyErr_CheckSignals() < 0)

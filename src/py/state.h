@@ -127,6 +127,11 @@ struct tdl_objects {
     PyTypeObject *ThreadPoolBase;
     PyTypeObject *MapBatch;
     PyTypeObject *MapIterator;
+    /* the process pool; the first two made by _init_procs() */
+    PyObject *BrokenProcessPool;
+    PyObject *with_cause; /* see procs/procs.c */
+    PyTypeObject *ProcPool;
+    PyTypeObject *ProcessPoolBase;
     /* the loop, made by _init_loop() */
     PyObject *aio_extract_stack; /* asyncio.format_helpers.extract_stack */
     PyObject *aio_future;        /* asyncio.Future */

@@ -1,0 +1,318 @@
+"""ProcessPoolExecutor: the executor class around the native pool."""
+
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor as _StandardExecutor
+from concurrent.futures import process as _process
+from concurrent.futures.process import BrokenProcessPool as BrokenProcessPool
+from traceback import format_exception
+from typing import Any, overload
+
+from . import _native, _workers
+
+# the stubs of the standard library leave out what is private
+_standard: Any = _process
+
+_BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
+_ABRUPTLY = (
+    "A process in the process pool was terminated abruptly while the future was running or pending."
+)
+
+
+def _with_cause(exception: BaseException) -> BaseException:
+    """Give what a call could not be pickled for the text of its traceback."""
+    text = "".join(format_exception(type(exception), exception, exception.__traceback__))
+    exception.__cause__ = _standard._RemoteTraceback(f'\n"""\n{text}"""')
+    return exception
+
+
+_native._init_procs(_with_cause)
+
+
+def _default_workers() -> int:
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
+    return os.cpu_count() or 1
+
+
+def _describe_end(exitcode: int | None) -> str:
+    """How a process ended, in words."""
+    if exitcode is None:
+        return "ended"
+    if exitcode < 0:
+        try:
+            name = signal.Signals(-exitcode).name
+        except ValueError:
+            name = f"signal {-exitcode}"
+        return f"was killed by {name}"
+    return f"ended with exit code {exitcode}"
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+class _Manager:
+    """The Python half of a pool's dispatcher; holds the executor weakly."""
+
+    def __init__(self, executor: "ProcessPoolExecutor", pool: _native.ProcPool) -> None:
+        self.executor = weakref.ref(executor)
+        self.pool = pool
+        self.processes = executor._processes
+        self.shutdown_lock = executor._shutdown_lock
+        self.respawn = executor._on_crash == "respawn"
+
+    def run(self) -> None:
+        while (index := self.pool._dispatch()) is not None:
+            self.worker_ended(index)
+        for process in list(self.processes.values()):
+            process.join()
+
+    def worker_ended(self, index: int) -> None:
+        pid, expected, function, seconds, retries, was_ready = self.pool._bury(index)
+        process = self.processes.pop(pid, None)
+        exitcode = None
+        if process is not None:
+            process.join(5)
+            exitcode = process.exitcode
+        executor = self.executor()
+        if expected and function is None:
+            pass
+        elif self.respawn and was_ready:
+            self.settle(pid, exitcode, function, seconds, retries)
+        else:
+            self.break_pool(executor, pid, exitcode, function, seconds, was_ready)
+            return
+        if executor is not None:
+            executor._replace_worker()
+
+    def message(
+        self, pid: int, exitcode: int | None, function: Any, seconds: float, was_ready: bool
+    ) -> str:
+        text = f"Worker process {pid} {_describe_end(exitcode)}"
+        if function is not None:
+            return f"{text} while it ran {_name_of(function)}() for {seconds:.3f} s"
+        return f"{text} while it ran no task" if was_ready else f"{text} before it was ready"
+
+    def settle(
+        self, pid: int, exitcode: int | None, function: Any, seconds: float, retries: int
+    ) -> None:
+        if function is None:
+            return
+        if retries > 0:
+            self.pool._settle(None)
+            return
+        self.pool._settle(BrokenProcessPool(self.message(pid, exitcode, function, seconds, True)))
+
+    def break_pool(
+        self,
+        executor: "ProcessPoolExecutor | None",
+        pid: int,
+        exitcode: int | None,
+        function: Any,
+        seconds: float,
+        was_ready: bool,
+    ) -> None:
+        said = self.message(pid, exitcode, function, seconds, was_ready)
+        with self.shutdown_lock:
+            if executor is not None:
+                executor._broken = _BROKEN
+                executor._shutdown_thread = True
+
+            def make() -> BaseException:
+                broken = BrokenProcessPool(f"{_ABRUPTLY} {said}.")
+                broken.__cause__ = _standard._RemoteTraceback(f"\n'''\n{said}'''")
+                return broken
+
+            self.pool._break(f"{_BROKEN}. {said}.", make)
+            for process in list(self.processes.values()):
+                process.terminate()
+
+
+# What the standard class keeps in attributes of other types is answered natively.
+class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
+    """A pool of processes; drop-in for ``concurrent.futures.ProcessPoolExecutor``.
+
+    Beyond the standard arguments:
+
+    on_crash: "break" (a lost worker breaks the pool, as the standard one) or
+        "respawn" (the worker is replaced, only its task fails).
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        on_crash: str = "break",
+    ) -> None:
+        _standard._check_system_limits()
+        if max_workers is None:
+            max_workers = _default_workers()
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        mp_context = _workers.choose_context(mp_context, max_tasks_per_child)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        forks = mp_context.get_start_method(allow_none=False) == "fork"
+        self._check_max_tasks(max_tasks_per_child, forks)
+        if on_crash not in ("break", "respawn"):
+            raise ValueError(f"on_crash must be 'break' or 'respawn', not {on_crash!r}")
+        self._max_workers = max_workers
+        self._mp_context = mp_context
+        self._safe_to_dynamically_spawn_children = not forks
+        self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._worker_options = _workers.worker_options(max_workers)
+        self._on_crash = on_crash
+        self._process = os.getpid()
+        self._processes: Any = {}
+        self._executor_manager_thread: threading.Thread | None = None  # type: ignore[assignment]
+        self._shutdown_thread = False
+        self._shutdown_lock = threading.RLock()  # type: ignore[assignment]
+        self._broken: bool | str = False  # type: ignore[assignment]
+        self._force_shutting_down = False
+        self._pool = self._setup(
+            max_workers, max_tasks_per_child or 0, on_crash == "respawn", None
+        )
+
+    @staticmethod
+    def _check_max_tasks(max_tasks: int | None, forks: bool) -> None:
+        if max_tasks is None:
+            return
+        if not isinstance(max_tasks, int):
+            raise TypeError("max_tasks_per_child must be an integer")
+        if max_tasks <= 0:
+            raise ValueError("max_tasks_per_child must be >= 1")
+        if forks:
+            raise ValueError(
+                "max_tasks_per_child is incompatible with the 'fork' multiprocessing start "
+                "method; supply a different mp_context."
+            )
+
+    # Called by the native side when a task comes and no worker is idle.
+    def _spawn_worker(self) -> None:
+        with self._shutdown_lock:
+            if self._shutdown_thread or self._processes is None:
+                return
+            # with fork all are started before the dispatcher's thread
+            missing = self._max_workers - len(self._processes)
+            for _ in range(1 if self._safe_to_dynamically_spawn_children else missing):
+                self._start_one()
+            self._start_manager()
+
+    def _start_one(self) -> None:
+        pool = self._pool
+        index, segment, board, doorbell = pool._add_worker()
+        try:
+            process = _workers.start(
+                _workers.WorkerSpec(
+                    index=index,
+                    descriptors=(segment, board, doorbell),
+                    context=self._mp_context,
+                    initializer=self._initializer,
+                    initargs=self._initargs,
+                    max_tasks=self._max_tasks_per_child,
+                    options=self._worker_options,
+                )
+            )
+        except BaseException:
+            pool._worker_failed(index)
+            raise
+        assert process.pid is not None
+        self._processes[process.pid] = process
+        pool._worker_started(index, process.pid)
+
+    def _replace_worker(self) -> None:
+        with self._shutdown_lock:
+            if self._force_shutting_down or self._broken or self._processes is None:
+                return
+            stats = self._pool.stats()
+            if self._pool.closed and not stats["queued"]:
+                return
+            if stats["workers"] < self._max_workers:
+                self._start_one()
+
+    def _start_manager(self) -> None:
+        if self._executor_manager_thread is not None:
+            return
+        manager = _Manager(self, self._pool)
+        thread = threading.Thread(target=manager.run, name="treadle-process-pool")
+        thread.start()
+        self._executor_manager_thread = thread
+        # the standard library's exit handler closes the pool and joins the thread
+        _standard._threads_wakeups[thread] = self._pool
+
+    @overload
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, timeout: None = None
+    ) -> None: ...
+
+    @overload
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, timeout: float
+    ) -> bool | None: ...
+
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None
+    ) -> bool | None:
+        """Accept no more tasks, and wait for those that there are.
+
+        cancel_futures: cancel the tasks that no worker has begun.
+        timeout: wait for this many seconds at most and return whether all
+            workers have ended; without it, returns None.
+        """
+        if self._process != os.getpid():
+            self._shutdown_thread = True
+            return None if timeout is None else True
+        with self._shutdown_lock:
+            self._shutdown_thread = True
+            self._pool.wakeup()
+            if cancel_futures:
+                self._pool._cancel_all()
+            thread = self._executor_manager_thread
+        ended = True
+        if thread is not None and wait and thread is not threading.current_thread():
+            thread.join(timeout)
+            ended = not thread.is_alive()
+        if ended or not wait:
+            self._executor_manager_thread = None
+            self._processes = None
+        return None if timeout is None else ended
+
+    def terminate_workers(self) -> None:
+        """End the workers by SIGTERM; the pool is broken afterwards.
+
+        As ``concurrent.futures.ProcessPoolExecutor.terminate_workers()`` of 3.14.
+        """
+        self._force_shutdown("terminate")
+
+    def kill_workers(self) -> None:
+        """End the workers by SIGKILL; the pool is broken afterwards.
+
+        As ``concurrent.futures.ProcessPoolExecutor.kill_workers()`` of 3.14.
+        """
+        self._force_shutdown("kill")
+
+    def _force_shutdown(self, operation: str) -> None:
+        if operation not in ("terminate", "kill"):
+            raise ValueError(f"Unsupported operation: {operation!r}")
+        processes = dict(self._processes or {})
+        self._force_shutting_down = True
+        # so that no worker is started any more; the tasks are not waited for
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes.values():
+            try:
+                if process.is_alive():
+                    getattr(process, operation)()
+            except (ValueError, ProcessLookupError):
+                # closed, or gone already
+                continue

@@ -1,0 +1,165 @@
+/* The one thread that sees to a pool: results that nobody waits for, workers that end. */
+#include <errno.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "procs/pool.h"
+
+enum { DOORBELL = -1, EVENTS = 16 };
+
+void
+tdl_procs_ring(ProcPoolObject *pool)
+{
+    tdl_wakeup_signal(&pool->doorbell);
+}
+
+int
+tdl_procs_watch(ProcPoolObject *pool, int fd, int64_t index)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)index};
+    return epoll_ctl(pool->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static void
+become_collector(ProcPoolObject *pool)
+{
+    while (!tdl_procs_try_collector(pool))
+        sched_yield();
+}
+
+/* The process of worker `index` has ended: take what it has left. */
+static void
+note_death(ProcPoolObject *pool, uint32_t index)
+{
+    tdl_lock_acquire(&pool->lock);
+    struct tdl_proc *proc = pool->procs[index];
+    if (proc != NULL) {
+        epoll_ctl(pool->epoll, EPOLL_CTL_DEL, proc->pidfd, NULL);
+        if (proc->state == TDL_PROC_LEAVING)
+            proc->killed = true; /* as expected */
+    }
+    tdl_lock_release(&pool->lock);
+    if (proc == NULL)
+        return;
+    become_collector(pool);
+    tdl_procs_drain(pool, proc);
+    tdl_procs_leave_collector(pool);
+    tdl_lock_acquire(&pool->lock);
+    proc->state = TDL_PROC_DEAD;
+    pool->proc_count--;
+    tdl_procs_update_locked(pool, proc);
+    tdl_lock_release(&pool->lock);
+}
+
+static void
+kill_corrupt_locked(ProcPoolObject *pool)
+{
+    for (uint32_t i = 0; i < pool->proc_end; i++) {
+        struct tdl_proc *proc = pool->procs[i];
+        if (proc != NULL && proc->corrupt && proc->state != TDL_PROC_DEAD)
+            tdl_procs_kill_locked(proc);
+    }
+}
+
+/* Whether nothing is left to do for a closed pool but to let its workers go. */
+static bool
+is_drained_locked(ProcPoolObject *pool)
+{
+    return atomic_load_explicit(&pool->closed, memory_order_relaxed) &&
+           atomic_load_explicit(&pool->outstanding, memory_order_relaxed) == 0 &&
+           pool->queue.first == NULL && pool->over.first == NULL && pool->victims.first == NULL;
+}
+
+/* Returns whether the dispatcher's work is done. */
+static bool
+look_around(ProcPoolObject *pool)
+{
+    struct tdl_wakes wakes = {.any = false};
+    bool finished = false;
+    tdl_lock_acquire(&pool->lock);
+    kill_corrupt_locked(pool);
+    if (is_drained_locked(pool)) {
+        for (uint32_t i = 0; i < pool->proc_end; i++)
+            if (pool->procs[i] != NULL)
+                tdl_procs_dismiss_locked(pool, pool->procs[i], &wakes);
+        finished = pool->proc_count == 0;
+    }
+    tdl_lock_release(&pool->lock);
+    tdl_wakes_fire(pool, &wakes);
+    return finished;
+}
+
+/* Wait for something to do.  Returns the index of a worker that has ended, or -1. */
+static int
+sleep_for_events(ProcPoolObject *pool)
+{
+    struct epoll_event events[EVENTS];
+    bool sleep = atomic_load_explicit(&pool->outstanding, memory_order_seq_cst) == 0 ||
+                 atomic_load_explicit(&pool->collecting, memory_order_seq_cst) != 0 ||
+                 tdl_board_arm(pool->board);
+    int n = epoll_wait(pool->epoll, events, EVENTS, sleep ? -1 : 0);
+    int died = -1;
+    for (int i = 0; i < n; i++) {
+        int64_t index = (int64_t)events[i].data.u64;
+        if (index == DOORBELL)
+            tdl_wakeup_drain(&pool->doorbell);
+        else if (died < 0)
+            died = (int)index;
+    }
+    return died;
+}
+
+static void
+collect_all(ProcPoolObject *pool)
+{
+    if (!tdl_procs_try_collector(pool))
+        return;
+    tdl_board_disarm(pool->board);
+    while (tdl_procs_collect(pool))
+        continue;
+    tdl_procs_leave_collector(pool);
+}
+
+/* Returns the index of a worker that has ended, -1 if tasks are to be delivered, -2 when
+ * all is done.  Thread state: detached. */
+static int
+run_detached(ProcPoolObject *pool)
+{
+    for (;;) {
+        collect_all(pool);
+        if (atomic_load_explicit(&pool->over_count, memory_order_acquire) > 0)
+            return -1;
+        if (look_around(pool))
+            return -2;
+        int died = sleep_for_events(pool);
+        if (died >= 0) {
+            note_death(pool, (uint32_t)died);
+            return died;
+        }
+    }
+}
+
+/* _dispatch(): work until Python has to do something.  Returns the index of a worker
+ * whose process has ended, or None when the pool is closed and empty. */
+static PyObject *
+pool_dispatch(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
+{
+    for (;;) {
+        PyThreadState *tstate = PyEval_SaveThread();
+        int r = run_detached(pool);
+        PyEval_RestoreThread(tstate);
+        tdl_procs_deliver(pool, true);
+        if (r >= 0)
+            return PyLong_FromLong(r);
+        if (r == -2)
+            Py_RETURN_NONE;
+    }
+}
+
+PyMethodDef tdl_procs_dispatcher_methods[] = {
+    {"_dispatch", (PyCFunction)pool_dispatch, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

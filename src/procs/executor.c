@@ -1,0 +1,198 @@
+/* ProcessPoolBase: the native side of treadle.ProcessPoolExecutor. */
+#include "procs/pool.h"
+#include "procs/procs.h"
+#include "py/args.h"
+#include "py/errors.h"
+
+typedef struct {
+    PyObject_HEAD
+    ProcPoolObject *pool; /* NULL until _setup() */
+} ProcessPoolObject;
+
+struct options {
+    int32_t retries;
+    int64_t timeout; /* ns, 0: none */
+};
+
+static ProcPoolObject *
+pool_of(ProcessPoolObject *self)
+{
+    if (self->pool == NULL)
+        PyErr_Format(PyExc_RuntimeError, "%.200s.__init__() has not been called",
+                     Py_TYPE(self)->tp_name);
+    return self->pool;
+}
+
+/* Have a worker started if none is idle and there may be more.
+ * Returns 0 or -1 with an exception set. */
+static int
+start_worker(ProcessPoolObject *self)
+{
+    ProcPoolObject *pool = self->pool;
+    if (pool->proc_count >= atomic_load_explicit(&pool->max_workers, memory_order_relaxed))
+        return 0;
+    bool idle = false;
+    tdl_lock_acquire(&pool->lock);
+    for (int i = 0; i < TDL_BOARD_WORDS; i++)
+        idle |= pool->idle[i] != 0;
+    tdl_lock_release(&pool->lock);
+    if (idle)
+        return 0;
+    PyObject *r = PyObject_CallMethodNoArgs((PyObject *)self, pool->st->names._spawn_worker);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Encode the call.  What cannot be encoded becomes the future's exception.
+ * Returns 1, 0 if the future has failed, -1 with an exception set. */
+static int
+encode(ProcPoolObject *pool, struct tdl_task *task, PyObject *const *args, Py_ssize_t nargs,
+       PyObject *kwnames)
+{
+    if (tdl_codec_put_call(pool->codec, &task->call, &task->function, args, nargs, kwnames) ==
+        0)
+        return 1;
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyObject *raised = tdl_err_take();
+    PyObject *wrapped =
+        PyObject_CallFunctionObjArgs(pool->st->objects.with_cause, raised, NULL);
+    Py_DECREF(raised);
+    if (wrapped == NULL)
+        return -1;
+    tdl_task_ref(task);
+    task->ops->complete(task, NULL, wrapped, NULL);
+    tdl_task_unref(task);
+    return 0;
+}
+
+static PyObject *
+submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+       const struct options *options)
+{
+    ProcPoolObject *pool = pool_of(self);
+    if (pool == NULL || tdl_procs_check_open(pool) < 0 || start_worker(self) < 0)
+        return NULL;
+    FutureObject *future = tdl_future_new(pool->st, (PyObject *)pool, &pool->source);
+    if (future == NULL)
+        return NULL;
+    struct tdl_task *task =
+        tdl_task_new(&tdl_future_task_ops, TDL_FRAME_CALL, (PyObject *)future, args[0]);
+    int r = task == NULL ? -1 : encode(pool, task, args, nargs, kwnames);
+    if (r > 0) {
+        task->retries = options->retries;
+        task->timeout = options->timeout;
+        tdl_future_set_job(future, task);
+        tdl_procs_submit(pool, task);
+    }
+    else if (task != NULL)
+        tdl_task_unref(task);
+    if (r < 0)
+        Py_CLEAR(future);
+    return (PyObject *)future;
+}
+
+static PyObject *
+executor_submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    const struct options options = {0};
+    if (nargs < 1) {
+        PyErr_SetString(PyExc_TypeError, "ProcessPoolExecutor.submit() missing 1 required "
+                                         "positional argument: 'fn'");
+        return NULL;
+    }
+    return submit(self, args, nargs, kwnames, &options);
+}
+
+/* _setup(max_workers, max_tasks, respawn, pickler): returns the pool. */
+static PyObject *
+executor_setup(ProcessPoolObject *self, PyObject *args)
+{
+    unsigned max_workers, max_tasks;
+    int respawn;
+    PyObject *pickler;
+    if (!PyArg_ParseTuple(args, "IIpO:_setup", &max_workers, &max_tasks, &respawn, &pickler))
+        return NULL;
+    struct tdl_state *st = tdl_state_by_type(Py_TYPE(self));
+    if (st == NULL)
+        return NULL;
+    ProcPoolObject *pool = tdl_procs_new(st, pickler == Py_None ? NULL : pickler);
+    if (pool == NULL)
+        return NULL;
+    pool->max_tasks = max_tasks;
+    pool->respawn = respawn;
+    atomic_store_explicit(&pool->max_workers, max_workers, memory_order_relaxed);
+    if (self->pool != NULL)
+        tdl_procs_close(self->pool);
+    Py_XSETREF(self->pool, pool);
+    return Py_NewRef(pool);
+}
+
+static PyObject *
+executor_stats(ProcessPoolObject *self, PyObject *Py_UNUSED(ignored))
+{
+    ProcPoolObject *pool = pool_of(self);
+    return pool == NULL ? NULL : PyObject_CallMethod((PyObject *)pool, "stats", NULL);
+}
+
+static PyMethodDef executor_methods[] = {
+    {"submit", TDL_METHOD(executor_submit), METH_FASTCALL | METH_KEYWORDS,
+     "submit($self, fn, /, *args, **kwargs)\n--\n\n"
+     "Schedule fn(*args, **kwargs) in a worker process; return its treadle.Future.\n\n"
+     "The call is pickled at once; if that fails the future has the exception. Raises\n"
+     "RuntimeError after shutdown and BrokenProcessPool after a worker was lost. As\n"
+     "concurrent.futures.Executor.submit()."},
+    {"_setup", (PyCFunction)executor_setup, METH_VARARGS, NULL},
+    {"stats", (PyCFunction)executor_stats, METH_NOARGS,
+     "stats($self, /)\n--\n\n"
+     "Return figures of this moment: queued, running and done tasks (a chunk of a map\n"
+     "is one task), workers, and how many of them are idle."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the object --------------------------------------------------------------------- */
+
+static int
+executor_traverse(ProcessPoolObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->pool);
+    return 0;
+}
+
+static void
+executor_dealloc(ProcessPoolObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    /* the workers finish what there is, then end: as when the standard executor is
+     * collected */
+    if (self->pool != NULL)
+        tdl_procs_close(self->pool);
+    Py_CLEAR(self->pool);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot executor_slots[] = {
+    {Py_tp_methods, executor_methods},
+    {Py_tp_traverse, executor_traverse},
+    {Py_tp_dealloc, executor_dealloc},
+    {Py_tp_doc, "The native side of treadle.ProcessPoolExecutor."},
+    {0, NULL},
+};
+
+static PyType_Spec executor_spec = {
+    .name = "treadle._native.ProcessPoolBase",
+    .basicsize = sizeof(ProcessPoolObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = executor_slots,
+};
+
+int
+tdl_procs_executor_exec(PyObject *module)
+{
+    return tdl_state_add_type(module, &executor_spec,
+                              &tdl_state_of(module)->objects.ProcessPoolBase);
+}

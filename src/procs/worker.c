@@ -1,0 +1,322 @@
+/* The loop of a worker process: take a call, run it, put the result. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/board.h"
+#include "core/clock.h"
+#include "core/frame.h"
+#include "core/link.h"
+#include "procs/codec.h"
+#include "procs/procs.h"
+#include "py/errors.h"
+
+/* How often a worker that sleeps looks whether its pool's process still exists. */
+#define LOOK_FOR_PARENT (TDL_NS_PER_S / 2)
+
+struct worker {
+    struct tdl_state *st;
+    struct tdl_codec *codec;
+    struct tdl_link link;
+    struct tdl_segment board_segment;
+    struct tdl_board *board;
+    int doorbell; /* eventfd */
+    int parent;   /* pidfd of the pool's process, -1: unknown */
+    uint32_t index;
+    uint32_t left;          /* tasks that it may still run; UINT32_MAX: any number */
+    struct tdl_bytes parts; /* of a message that comes in several frames */
+    struct tdl_bytes out;
+    struct tdl_spin spin;
+    int64_t average; /* ns a task */
+};
+
+/* ---- talking to the parent ---------------------------------------------------------- */
+
+static void
+ring(struct worker *worker)
+{
+    uint64_t one = 1;
+    while (write(worker->doorbell, &one, sizeof one) < 0 && errno == EINTR)
+        continue;
+}
+
+static bool
+parent_is_gone(struct worker *worker)
+{
+    struct pollfd parent = {.fd = worker->parent, .events = POLLIN};
+    return worker->parent >= 0 && poll(&parent, 1, 0) > 0;
+}
+
+static void
+announce(struct worker *worker)
+{
+    tdl_board_post(worker->board, worker->index);
+    if (tdl_board_should_ring(worker->board))
+        ring(worker);
+}
+
+/* The parent waits for room in the ring of calls. */
+static void
+announce_room(struct worker *worker)
+{
+    tdl_board_post(worker->board, worker->index);
+    ring(worker);
+}
+
+/* The ring of results is full: have it emptied.  Returns 0, or -1 with an exception. */
+static int
+wait_for_room(struct worker *worker, size_t size)
+{
+    tdl_board_post(worker->board, worker->index);
+    ring(worker);
+    if (!tdl_channel_want_room(&worker->link.results, size))
+        return 0;
+    PyThreadState *tstate = PyEval_SaveThread();
+    int r = tdl_channel_wait_room(&worker->link.results, tdl_clock_now() + LOOK_FOR_PARENT);
+    PyEval_RestoreThread(tstate);
+    if (r == -ETIMEDOUT && parent_is_gone(worker))
+        _exit(1);
+    return r == -EINTR ? PyErr_CheckSignals() : 0;
+}
+
+/* Send `worker->out`, in parts if need be.  Returns 0, or -1 with an exception set. */
+static int
+send_out(struct worker *worker, struct tdl_frame frame)
+{
+    struct tdl_channel *results = &worker->link.results;
+    size_t limit = tdl_frame_limit(results), sent = 0;
+    do {
+        size_t left = worker->out.size - sent;
+        frame.length = (uint32_t)(left < limit ? left : limit);
+        frame.flags = left > limit ? TDL_FRAME_MORE : 0;
+        bool wake;
+        int r = tdl_frame_put(results, &frame, worker->out.data + sent, &wake);
+        if (r == -EAGAIN) {
+            if (wait_for_room(worker, tdl_frame_size(frame.length)) < 0)
+                return -1;
+            continue;
+        }
+        if (r < 0) {
+            PyErr_SetString(PyExc_RuntimeError, "the ring of results is damaged");
+            return -1;
+        }
+        sent += frame.length;
+        if (frame.flags == 0)
+            break;
+    } while (true);
+    return 0;
+}
+
+/* ---- running a task ----------------------------------------------------------------- */
+
+static PyObject *
+run_call(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
+{
+    struct tdl_call call;
+    if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0)
+        return NULL;
+    PyObject *result = PyObject_Call(call.callable, call.args, call.kwargs);
+    Py_DECREF(call.callable);
+    Py_DECREF(call.args);
+    Py_XDECREF(call.kwargs);
+    return result;
+}
+
+/* Encode the raised exception.  Returns 0 or -1 with an exception set. */
+static int
+put_raised(struct worker *worker)
+{
+    PyObject *raised = tdl_err_take();
+    int r = tdl_codec_put_exception(worker->codec, &worker->out, raised);
+    Py_DECREF(raised);
+    return r;
+}
+
+/* Run it and encode what comes of it.  Returns the kind of frame, or -1. */
+static int
+run_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
+{
+    PyObject *result = run_call(worker, frame, data, size);
+    if (result != NULL) {
+        int r = tdl_codec_put_value(worker->codec, &worker->out, result);
+        Py_DECREF(result);
+        if (r == 0)
+            return TDL_FRAME_RESULT;
+    }
+    return put_raised(worker) < 0 ? -1 : TDL_FRAME_RAISED;
+}
+
+static void
+learn_duration(struct worker *worker, int64_t ns)
+{
+    worker->average += worker->average == 0 ? ns : (ns - worker->average) / 4;
+    int64_t average = worker->average < 1 ? 1 : worker->average;
+    atomic_store_explicit(&worker->link.shared->task_ns,
+                          average > UINT32_MAX ? UINT32_MAX : (uint32_t)average,
+                          memory_order_relaxed);
+}
+
+/* A whole task has come in.  Returns 0 or -1 with an exception set. */
+static int
+do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
+{
+    struct tdl_link_shared *shared = worker->link.shared;
+    bool mine = tdl_link_claim(&worker->link, frame->task, TDL_TASK_STARTED);
+    int64_t start = tdl_clock_now();
+    if (mine) {
+        atomic_store_explicit(&shared->since, start, memory_order_relaxed);
+        atomic_store_explicit(&shared->running, frame->task + 1, memory_order_release);
+    }
+    atomic_store_explicit(&shared->passed, frame->task + 1, memory_order_release);
+    if (!mine)
+        return 0;
+    int kind = run_task(worker, frame, data, size);
+    if (kind < 0)
+        return -1;
+    learn_duration(worker, tdl_clock_now() - start);
+    struct tdl_frame answer = {.kind = (uint16_t)kind, .task = frame->task};
+    int r = send_out(worker, answer);
+    atomic_store_explicit(&shared->running, 0, memory_order_release);
+    tdl_bytes_reset(&worker->out);
+    if (worker->left != UINT32_MAX)
+        worker->left--;
+    announce(worker);
+    return r;
+}
+
+/* ---- messages ----------------------------------------------------------------------- */
+
+/* Returns 1 to go on, 0 to end, -1 with an exception set. */
+static int
+do_message(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data,
+           size_t size)
+{
+    switch (frame->kind) {
+    case TDL_FRAME_CALL:
+        return do_task(worker, frame, data, size) < 0 ? -1 : worker->left > 0;
+    case TDL_FRAME_DEFINE:
+        return tdl_codec_define(worker->codec, frame->function, data, size) < 0 ? -1 : 1;
+    case TDL_FRAME_EXIT:
+        return 0;
+    default:
+        PyErr_Format(PyExc_RuntimeError, "a worker got a frame of kind %d", frame->kind);
+        return -1;
+    }
+}
+
+/* Deal with one frame; a message in parts is put together first. */
+static int
+do_frame(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data)
+{
+    bool more = frame->flags & TDL_FRAME_MORE;
+    if (!more && worker->parts.size == 0) {
+        int r = do_message(worker, frame, data, frame->length);
+        if (tdl_frame_done(&worker->link.calls, frame))
+            announce_room(worker);
+        return r;
+    }
+    int r = tdl_bytes_append(&worker->parts, data, frame->length);
+    if (tdl_frame_done(&worker->link.calls, frame))
+        announce_room(worker);
+    if (r < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (more)
+        return 1;
+    struct tdl_bytes whole = worker->parts;
+    tdl_bytes_init(&worker->parts);
+    r = do_message(worker, frame, whole.data, whole.size);
+    tdl_bytes_fini(&whole);
+    return r;
+}
+
+/* Sleep until there is a call.  Returns 0 or -1 with an exception set. */
+static int
+wait_for_call(struct worker *worker)
+{
+    PyThreadState *tstate = PyEval_SaveThread();
+    int r =
+        tdl_channel_wait(&worker->link.calls, &worker->spin, tdl_clock_now() + LOOK_FOR_PARENT);
+    if (r == -ETIMEDOUT && parent_is_gone(worker))
+        _exit(1);
+    PyEval_RestoreThread(tstate);
+    return r == -EINTR ? PyErr_CheckSignals() : 0;
+}
+
+static int
+work(struct worker *worker)
+{
+    struct tdl_frame frame = {.kind = TDL_FRAME_READY};
+    const uint8_t *data;
+    int r = send_out(worker, frame);
+    announce(worker);
+    while (r >= 0) {
+        r = tdl_frame_get(&worker->link.calls, &frame, &data);
+        if (r < 0) {
+            PyErr_SetString(PyExc_RuntimeError, "the ring of calls is damaged");
+            return -1;
+        }
+        if (r == 0)
+            r = wait_for_call(worker);
+        else if ((r = do_frame(worker, &frame, data)) == 0)
+            return 0;
+    }
+    return -1;
+}
+
+/* ---- set-up and end ----------------------------------------------------------------- */
+
+static int
+open_worker(struct worker *worker, int link_fd, int board_fd, PyObject *pickler)
+{
+    int r = tdl_link_attach(&worker->link, link_fd);
+    if (r == 0)
+        r = tdl_segment_attach(&worker->board_segment, board_fd);
+    if (r < 0)
+        return tdl_raise_errno(r);
+    worker->board = worker->board_segment.memory;
+    worker->parent = (int)syscall(SYS_pidfd_open, worker->board->owner, 0);
+    worker->codec = tdl_codec_new(worker->st, pickler == Py_None ? NULL : pickler);
+    return worker->codec == NULL ? -1 : 0;
+}
+
+static void
+close_worker(struct worker *worker)
+{
+    tdl_codec_free(worker->codec);
+    tdl_bytes_fini(&worker->parts);
+    tdl_bytes_fini(&worker->out);
+    tdl_link_close(&worker->link);
+    tdl_segment_close(&worker->board_segment);
+    if (worker->parent >= 0)
+        close(worker->parent);
+    close(worker->doorbell);
+}
+
+/* _work(index, descriptors, max_tasks, pickler): be worker `index` of the pool that
+ * gave the descriptors (segment, board, doorbell), which are closed at the end, until it
+ * is told to end or has run `max_tasks` tasks (0: any number). */
+PyObject *
+tdl_procs_work(PyObject *module, PyObject *args)
+{
+    struct worker worker = {.st = tdl_state_of(module), .left = UINT32_MAX, .parent = -1};
+    int link_fd, board_fd;
+    unsigned max_tasks;
+    PyObject *pickler;
+    if (!PyArg_ParseTuple(args, "I(iii)IO:_work", &worker.index, &link_fd, &board_fd,
+                          &worker.doorbell, &max_tasks, &pickler))
+        return NULL;
+    if (max_tasks > 0)
+        worker.left = max_tasks;
+    worker.link.segment.fd = worker.board_segment.fd = -1;
+    tdl_spin_init(&worker.spin);
+    int r = open_worker(&worker, link_fd, board_fd, pickler);
+    if (r == 0)
+        r = work(&worker);
+    close_worker(&worker);
+    if (r < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,216 @@
+"""submit() and what comes of it; most bodies run on the standard class too."""
+
+import concurrent.futures
+import gc
+import os
+import pickle
+import time
+import weakref
+
+import pytest
+import tasks
+
+import treadle
+
+
+def test_start_methods(either, context):
+    with either(2, context) as pool:
+        assert pool.submit(tasks.double, 21).result() == 42
+        assert pool.submit(pow, 2, exp=10).result() == 1024
+        futures = [pool.submit(tasks.double, i) for i in range(200)]
+        assert [future.result() for future in futures] == [2 * i for i in range(200)]
+
+
+def test_is_what_it_stands_for(pool, fork):
+    assert isinstance(pool, concurrent.futures.ProcessPoolExecutor)
+    future = pool.submit(tasks.double, 1)
+    assert type(future) is treadle.Future
+    assert pool._max_workers == 2
+    assert pool._mp_context is fork
+    assert sorted(pool._processes) == sorted(p.pid for p in pool._processes.values())
+    assert len(pool._processes) == 2
+    assert pool._broken is False
+    assert pool._shutdown_thread is False
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        ({"max_workers": 0}, ValueError),
+        ({"max_workers": -1}, ValueError),
+        ({"initializer": 1}, TypeError),
+        ({"max_tasks_per_child": 1.5}, TypeError),
+        ({"max_tasks_per_child": 0}, ValueError),
+    ],
+)
+def test_bad_arguments(either, arguments, error):
+    with pytest.raises(error):
+        either(**arguments)
+
+
+def test_no_task_limit_with_fork(either, fork):
+    with pytest.raises(ValueError, match="incompatible with the 'fork'"):
+        either(1, fork, max_tasks_per_child=1)
+
+
+def test_exceptions_come_with_their_traceback(either, fork):
+    with either(1, fork) as pool:
+        error = pool.submit(tasks.raise_value_error, "so it is").exception()
+        assert type(error) is ValueError and error.args == ("so it is",)
+        assert type(error.__cause__).__name__ == "_RemoteTraceback"
+        assert "raise_value_error" in str(error.__cause__)
+        with pytest.raises(SystemExit):
+            pool.submit(exit, 4).result()
+        assert pool.submit(tasks.double, 1).result() == 2
+
+
+def test_what_does_not_pickle(either, fork):
+    with either(1, fork) as pool:
+        with pytest.raises(Exception, match="pickle"):
+            pool.submit(lambda: None).result()
+        with pytest.raises(TypeError, match="this does not pickle"):
+            pool.submit(tasks.double, tasks.Unpicklable()).result()
+        with pytest.raises(TypeError, match="this does not pickle"):
+            pool.submit(tasks.return_unpicklable).result()
+        assert pool.submit(tasks.double, 1).result() == 2
+
+
+def test_what_does_not_unpickle(pool):
+    with pytest.raises(TypeError):
+        pool.submit(tasks.raise_bad).result()
+    with pytest.raises(ImportError):
+        pool.submit(tasks.return_fails_to_load).result()
+    with pytest.raises(ImportError):
+        pool.submit(tasks.double, tasks.FailsToLoad()).result()
+    assert pool.submit(tasks.double, 1).result() == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 31_000, 33_000, 130_000, 3_000_000])
+def test_sizes(pool, size):
+    data = os.urandom(size)
+    assert pool.submit(tasks.double, data).result() == data + data
+
+
+def test_large_ones_in_a_crowd(pool):
+    items = [bytes([i]) * (i * 9973) for i in range(60)]
+    futures = [pool.submit(tasks.double, item) for item in items]
+    assert all(f.result() == 2 * item for f, item in zip(futures, items, strict=True))
+
+
+def test_both_workers_work(either, fork):
+    with either(2, fork) as pool:
+        futures = [pool.submit(tasks.sleep_and_pid, 0.1) for _ in range(4)]
+        assert len({future.result() for future in futures}) == 2
+
+
+def test_a_task_does_not_wait_behind_another(pool, tmp_path):
+    """Tasks given to a busy worker in advance go to one that has become idle."""
+    for _ in range(300):
+        pool.submit(tasks.nothing)
+    door = tmp_path / "door"
+    first = pool.submit(tasks.wait_for, door)
+    rest = [pool.submit(tasks.nothing) for _ in range(100)]
+    opener = pool.submit(tasks.touch, door)
+    opener.result(30)
+    assert first.result(30)
+    assert all(future.result(30) is None for future in rest)
+
+
+def test_cancel(pool, tmp_path):
+    door = tmp_path / "door"
+    busy = [pool.submit(tasks.wait_for, door) for _ in range(2)]
+    waiting = [pool.submit(tasks.double, i) for i in range(50)]
+    assert all(future.cancel() for future in waiting[::2])
+    assert all(future.cancelled() for future in waiting[::2])
+    done, not_done = concurrent.futures.wait(waiting[::2], 5)
+    assert not not_done
+    tasks.touch(door)
+    assert [future.result() for future in busy] == [True, True]
+    assert [future.result() for future in waiting[1::2]] == [2 * i for i in range(50)][1::2]
+    with pytest.raises(concurrent.futures.CancelledError):
+        waiting[0].result()
+
+
+def test_a_task_that_runs_is_not_cancelled(either, fork, tmp_path):
+    with either(1, fork) as pool:
+        future = pool.submit(tasks.touch_and_wait, tmp_path / "started", tmp_path / "door")
+        assert tasks.wait_for(tmp_path / "started")
+        assert not future.cancel()
+        assert future.running() and not future.done()
+        assert future._state == "RUNNING"
+        tasks.touch(tmp_path / "door")
+        assert future.result() is True
+
+
+def test_timeout_of_result(either, fork, tmp_path):
+    with either(1, fork) as pool:
+        future = pool.submit(tasks.wait_for, tmp_path / "door")
+        with pytest.raises(TimeoutError):
+            future.result(0.05)
+        tasks.touch(tmp_path / "door")
+        assert future.result(30) is True
+
+
+def test_callbacks_and_waiting(either, fork):
+    seen = []
+    with either(2, fork) as pool:
+        futures = [pool.submit(tasks.double, i) for i in range(20)]
+        for future in futures:
+            future.add_done_callback(lambda f: seen.append(f.result()))
+        assert concurrent.futures.wait(futures).not_done == set()
+        assert {f.result() for f in concurrent.futures.as_completed(futures)} == {
+            2 * i for i in range(20)
+        }
+    assert sorted(seen) == [2 * i for i in range(20)]
+
+
+def test_done_without_waiting(pool):
+    """Nobody waits, yet the future completes."""
+    future = pool.submit(tasks.double, 4)
+    end = time.monotonic() + 30
+    while not future.done():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert future.result() == 8
+
+
+def test_initializer(either, context, tmp_path):
+    path = tmp_path / "pids"
+    with either(2, context, tasks.touch, (path,)) as pool:
+        pids = {pool.submit(tasks.sleep_and_pid, 0.05).result() for _ in range(3)}
+    assert pids <= {int(line) for line in path.read_text().split()}
+
+
+def test_a_failing_initializer_breaks_the_pool(either, fork):
+    pool = either(1, fork, tasks.raise_value_error, ("no",))
+    with pytest.raises(treadle.BrokenProcessPool):
+        pool.submit(tasks.nothing).result()
+    with pytest.raises(treadle.BrokenProcessPool):
+        pool.submit(tasks.nothing)
+    pool.shutdown()
+
+
+def test_arguments_are_gone_with_the_call(pool):
+    class Thing:
+        def __reduce__(self):
+            return int, ()
+
+    thing = Thing()
+    reference = weakref.ref(thing)
+    future = pool.submit(tasks.double, thing)
+    del thing
+    assert future.result() == 0
+    gc.collect()
+    assert reference() is None
+
+
+def test_stats(pool):
+    assert pool.submit(tasks.double, 1).result() == 2
+    stats = pool.stats()
+    assert stats["workers"] == 2 and stats["queued"] == stats["running"] == 0
+    assert stats["done"] >= 1
+
+
+def test_pickling_the_executor_is_refused(either, fork):
+    with either(1, fork) as pool, pytest.raises(TypeError):
+        pickle.dumps(pool)
