@@ -170,6 +170,22 @@ pool_break(ProcPoolObject *pool, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Take back what a worker has not begun, but for its next task: that counts as begun,
+ * as what is in the standard pool's queue of calls does. */
+static void
+revoke_all_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_tasks *tasks)
+{
+    bool first = true;
+    for (uint32_t k = 0; k < TDL_LINK_TASKS; k++) {
+        struct tdl_task *task = proc->tasks[(proc->next + k) % TDL_LINK_TASKS];
+        if (task == NULL)
+            continue;
+        if (!first && tdl_procs_revoke_locked(pool, task))
+            tdl_tasks_push(tasks, task);
+        first = false;
+    }
+}
+
 /* _cancel_all(): cancel what no worker has begun. */
 static PyObject *
 pool_cancel_all(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
@@ -178,14 +194,9 @@ pool_cancel_all(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
     struct tdl_task *task;
     tdl_tasks_init(&tasks);
     tdl_lock_acquire(&pool->lock);
-    for (uint32_t i = 0; i < pool->proc_end; i++) {
-        struct tdl_proc *proc = pool->procs[i];
-        for (uint32_t k = 0; proc != NULL && k < TDL_LINK_TASKS; k++) {
-            task = proc->tasks[(proc->next + k) % TDL_LINK_TASKS];
-            if (task != NULL && tdl_procs_revoke_locked(pool, task))
-                tdl_tasks_push(&tasks, task);
-        }
-    }
+    for (uint32_t i = 0; i < pool->proc_end; i++)
+        if (pool->procs[i] != NULL)
+            revoke_all_locked(pool, pool->procs[i], &tasks);
     tdl_tasks_move(&tasks, &pool->queue);
     for (task = tasks.first; task != NULL; task = task->next)
         task->place = TDL_TASK_GONE;
