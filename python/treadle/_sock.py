@@ -38,44 +38,28 @@ class SockMethods(asyncio.SelectorEventLoop):
 
     async def sock_recv(self, sock: socket, n: int) -> bytes:
         """Receive up to n bytes; b"" at the end of a stream."""
-        r = self._sock_try_recv(sock, n)
-        while type(r) is Future:
+        while type(r := self._sock_try_recv(sock, n)) is Future:
             await r
-            r = self._sock_try_recv(sock, n)
-        if r is NotImplemented:
-            return await super().sock_recv(sock, n)
-        return r  # type: ignore[no-any-return]
+        return await super().sock_recv(sock, n) if r is NotImplemented else r
 
     async def sock_recv_into(self, sock: socket, buf: Any) -> int:
         """Receive into a buffer; return how many bytes."""
-        r = self._sock_try_recv_into(sock, buf)
-        while type(r) is Future:
+        while type(r := self._sock_try_recv_into(sock, buf)) is Future:
             await r
-            r = self._sock_try_recv_into(sock, buf)
-        if r is NotImplemented:
-            return await super().sock_recv_into(sock, buf)
-        return r  # type: ignore[no-any-return]
+        return await super().sock_recv_into(sock, buf) if r is NotImplemented else r
 
     async def sock_recvfrom(self, sock: socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; return it and its sender's address."""
-        r = self._sock_try_recvfrom(sock, bufsize)
-        while type(r) is Future:
+        while type(r := self._sock_try_recvfrom(sock, bufsize)) is Future:
             await r
-            r = self._sock_try_recvfrom(sock, bufsize)
-        if r is NotImplemented:
-            return await super().sock_recvfrom(sock, bufsize)
-        return r  # type: ignore[no-any-return]
+        return await super().sock_recvfrom(sock, bufsize) if r is NotImplemented else r
 
     async def sock_recvfrom_into(self, sock: socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into a buffer; return how many bytes, and its sender's address."""
         n = nbytes or len(buf)
-        r = self._sock_try_recvfrom_into(sock, buf, n)
-        while type(r) is Future:
+        while type(r := self._sock_try_recvfrom_into(sock, buf, n)) is Future:
             await r
-            r = self._sock_try_recvfrom_into(sock, buf, n)
-        if r is NotImplemented:
-            return await super().sock_recvfrom_into(sock, buf, nbytes)
-        return r  # type: ignore[no-any-return]
+        return await super().sock_recvfrom_into(sock, buf, nbytes) if r is NotImplemented else r
 
     async def sock_sendall(self, sock: socket, data: Any) -> None:
         """Send all of data."""
@@ -94,23 +78,15 @@ class SockMethods(asyncio.SelectorEventLoop):
 
     async def sock_sendto(self, sock: socket, data: Any, address: Any) -> int:
         """Send a datagram to address; return how many bytes."""
-        r = self._sock_try_sendto(sock, data, address)
-        while type(r) is Future:
+        while type(r := self._sock_try_sendto(sock, data, address)) is Future:
             await r
-            r = self._sock_try_sendto(sock, data, address)
-        if r is NotImplemented:
-            return await super().sock_sendto(sock, data, address)
-        return r  # type: ignore[no-any-return]
+        return await super().sock_sendto(sock, data, address) if r is NotImplemented else r
 
     async def sock_accept(self, sock: socket) -> tuple[socket, Any]:
         """Accept a connection; return its socket, not blocking, and the peer's address."""
-        r = self._sock_try_accept(sock)
-        while type(r) is Future:
+        while type(r := self._sock_try_accept(sock)) is Future:
             await r
-            r = self._sock_try_accept(sock)
-        if r is NotImplemented:
-            return await super().sock_accept(sock)
-        return r  # type: ignore[no-any-return]
+        return await super().sock_accept(sock) if r is NotImplemented else r
 
     async def sock_connect(self, sock: socket, address: Any) -> None:
         """Connect to address; a host name is looked up first."""

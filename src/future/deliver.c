@@ -1,6 +1,7 @@
 #include "future/deliver.h"
 
 #include "future/future.h"
+#include "future/settle.h"
 
 static int
 call_with(PyObject *destination, PyObject *method, PyObject *value)
@@ -11,20 +12,11 @@ call_with(PyObject *destination, PyObject *method, PyObject *value)
     return r == NULL ? -1 : 0;
 }
 
-static int
-is_done(struct tdl_state *st, PyObject *destination)
-{
-    PyObject *done = PyObject_CallMethodNoArgs(destination, st->names.done);
-    int r = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    return r;
-}
-
 /* As asyncio.futures._copy_future_state(). */
 static int
 copy_outcome(struct tdl_state *st, PyObject *destination, FutureObject *source)
 {
-    int done = is_done(st, destination);
+    int done = tdl_settle_is_done(st, destination);
     if (done != 0)
         return done < 0 ? -1 : 0;
     if (tdl_future_state(source) != TDL_FINISHED)

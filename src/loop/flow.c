@@ -1,6 +1,7 @@
 #include "loop/flow.h"
 
 #include "loop/report.h"
+#include "py/args.h"
 
 /* ---- the marks --------------------------------------------------------------------- */
 
@@ -63,8 +64,8 @@ bytes_of(PyObject *limit, size_t *bytes)
     return 0;
 }
 
-int
-tdl_flow_set_limits(struct tdl_flow *flow, PyObject *high, PyObject *low)
+static int
+set_limits(struct tdl_flow *flow, PyObject *high, PyObject *low)
 {
     PyObject *upper = given(high) ? Py_NewRef(high) : default_high(low);
     PyObject *lower = upper == NULL ? NULL : given(low) ? Py_NewRef(low) : default_low(upper);
@@ -84,6 +85,17 @@ tdl_flow_set_limits(struct tdl_flow *flow, PyObject *high, PyObject *low)
     flow->high = marks.high;
     flow->low = marks.low;
     return 0;
+}
+
+int
+tdl_flow_set_limits(struct tdl_flow *flow, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames)
+{
+    static const char *const names[] = {"high", "low"};
+    PyObject *v[2];
+    if (tdl_args_parse("set_write_buffer_limits", args, nargs, kwnames, names, 2, 0, v) < 0)
+        return -1;
+    return set_limits(flow, v[0], v[1]);
 }
 
 PyObject *

@@ -21,10 +21,11 @@ tdl_flow_init(struct tdl_flow *flow)
     *flow = (struct tdl_flow){.high = TDL_FLOW_HIGH, .low = TDL_FLOW_LOW};
 }
 
-/* As set_write_buffer_limits(high, low) of asyncio's transports; None or NULL: what
- * follows from the other.  The caller says afterwards that the queue grew.
+/* What set_write_buffer_limits(high=None, low=None) of asyncio's transports was called
+ * with; None: what follows from the other.  The caller says afterwards that the queue grew.
  * Returns 0, or -1 with ValueError or TypeError set and the marks as they were. */
-int tdl_flow_set_limits(struct tdl_flow *flow, PyObject *high, PyObject *low);
+int tdl_flow_set_limits(struct tdl_flow *flow, PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *kwnames);
 
 /* (low, high), new, or NULL. */
 PyObject *tdl_flow_limits(const struct tdl_flow *flow);

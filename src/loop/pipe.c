@@ -105,23 +105,6 @@ tdl_pipe_close(PipeObject *self, PyObject *exc)
     return 0;
 }
 
-/* logger.debug("%r: %s", self, message, exc_info=exc) */
-static int
-log_error(PipeObject *self, const char *message, PyObject *exc)
-{
-    PyObject *r = NULL;
-    PyObject *method = PyObject_GetAttrString(self->st->objects.aio_logger, "debug");
-    PyObject *args = Py_BuildValue("(sOs)", "%r: %s", self, message);
-    PyObject *kwargs = Py_BuildValue("{s:O}", "exc_info", exc);
-    if (method != NULL && args != NULL && kwargs != NULL)
-        r = PyObject_Call(method, args, kwargs);
-    Py_XDECREF(method);
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
-
 /* Whether `exc` is an OSError, and with `number` not 0 that one. */
 static bool
 is_os_error(PyObject *exc, int number)
@@ -151,7 +134,7 @@ tdl_pipe_fatal(PipeObject *self, const char *message)
         r = tdl_report_exception(self->loop, message, exc, (PyObject *)self,
                                  self->protocol == NULL ? Py_None : self->protocol);
     else if (self->loop->debug)
-        r = log_error(self, message, exc);
+        r = tdl_report_debug(self->loop, message, exc, (PyObject *)self);
     if (r == 0 && self->loop != NULL)
         r = tdl_pipe_close(self, exc);
     Py_DECREF(exc);

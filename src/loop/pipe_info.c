@@ -1,6 +1,6 @@
 /* What both kinds of pipe transport have: protocol, state, the calls of the loop. */
+#include "future/settle.h"
 #include "loop/pipe.h"
-
 #include "py/args.h"
 #include "py/fields.h"
 
@@ -89,21 +89,6 @@ is_closing(PipeObject *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(self->closing);
 }
 
-/* waiter.set_result(None), unless it is done. */
-static int
-settle(PipeObject *self, PyObject *waiter)
-{
-    struct tdl_names *names = &self->st->names;
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, names->done);
-    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    if (is_done != 0)
-        return is_done < 0 ? -1 : 0;
-    PyObject *r = PyObject_CallMethodOneArg(waiter, names->set_result, Py_None);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
-
 /* What follows connection_made(): read, or watch for the end, and tell who waits. */
 static PyObject *
 start_reading(PipeObject *self, PyObject *waiter)
@@ -113,7 +98,7 @@ start_reading(PipeObject *self, PyObject *waiter)
     if (wanted && !self->lost && !(self->closing && !self->writes))
         r = tdl_pipe_want(self, self->io.events | TDL_POLL_IN);
     PyObject *raised = r < 0 ? tdl_err_take() : NULL;
-    r = waiter == Py_None ? 0 : settle(self, waiter);
+    r = waiter == Py_None ? 0 : tdl_settle_result(self->st, waiter, Py_None);
     if (raised != NULL) {
         tdl_err_put_steal(raised);
         return NULL;

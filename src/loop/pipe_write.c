@@ -231,11 +231,8 @@ static PyObject *
 set_write_buffer_limits(PipeObject *self, PyObject *const *args, Py_ssize_t nargs,
                         PyObject *kwnames)
 {
-    static const char *const names[] = {"high", "low"};
-    PyObject *v[2];
-    if (tdl_args_parse("set_write_buffer_limits", args, nargs, kwnames, names, 2, 0, v) < 0 ||
-        tdl_pipe_enter(self) < 0 || tdl_flow_set_limits(&self->flow, v[0], v[1]) < 0 ||
-        grew(self) < 0)
+    if (tdl_pipe_enter(self) < 0 ||
+        tdl_flow_set_limits(&self->flow, args, nargs, kwnames) < 0 || grew(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

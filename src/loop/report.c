@@ -39,3 +39,19 @@ tdl_report_raised(LoopObject *loop, const char *message, PyObject *transport,
     Py_DECREF(exc);
     return r;
 }
+
+int
+tdl_report_debug(LoopObject *loop, const char *message, PyObject *exc, PyObject *transport)
+{
+    PyObject *r = NULL;
+    PyObject *method = PyObject_GetAttrString(loop->st->objects.aio_logger, "debug");
+    PyObject *args = Py_BuildValue("(sOs)", "%r: %s", transport, message);
+    PyObject *kwargs = Py_BuildValue("{s:O}", "exc_info", exc);
+    if (method != NULL && args != NULL && kwargs != NULL)
+        r = PyObject_Call(method, args, kwargs);
+    Py_XDECREF(method);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}

@@ -22,4 +22,7 @@ int tdl_report_raised(LoopObject *loop, const char *message, PyObject *transport
 int tdl_report_exception(LoopObject *loop, const char *message, PyObject *exc,
                          PyObject *transport, PyObject *protocol);
 
+/* Log `exc` of `transport` to "asyncio", level DEBUG.  Returns 0 or -1. */
+int tdl_report_debug(LoopObject *loop, const char *message, PyObject *exc, PyObject *transport);
+
 #endif

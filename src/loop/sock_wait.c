@@ -4,44 +4,24 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "future/settle.h"
+
 static const unsigned bits[TDL_SOCK_WAYS] = {TDL_POLL_IN, TDL_POLL_OUT, TDL_POLL_OUT};
 
 /* ---- waking ------------------------------------------------------------------------ */
-
-/* Whether its owner has given up waiting: 1 or 0, or -1 with an exception set. */
-static int
-is_done(struct tdl_state *st, PyObject *future)
-{
-    PyObject *r = PyObject_CallMethodNoArgs(future, st->names.done);
-    int done = r == NULL ? -1 : PyObject_IsTrue(r);
-    Py_XDECREF(r);
-    return done;
-}
-
-/* Resolve `future`.  Returns 1, 0 if it was done before, or -1. */
-static int
-wake_one(struct tdl_state *st, PyObject *future, PyObject *value)
-{
-    int done = is_done(st, future);
-    if (done != 0)
-        return done < 0 ? -1 : 0;
-    PyObject *r = PyObject_CallMethodOneArg(future, st->names.set_result, value);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 1;
-}
 
 /* Resolve them with `value`.  Returns 1, 0 if they were all done before, or -1. */
 static int
 wake_all(struct tdl_state *st, PyObject *waiters, PyObject *value)
 {
     if (!PyList_CheckExact(waiters))
-        return wake_one(st, waiters, value);
+        return tdl_settle_result(st, waiters, value);
     int r = 0;
     for (Py_ssize_t i = 0; r >= 0; i++) {
         PyObject *future = tdl_list_get(waiters, i);
         if (future == NULL)
             break;
-        int woken = wake_one(st, future, value);
+        int woken = tdl_settle_result(st, future, value);
         Py_DECREF(future);
         r = woken < 0 ? -1 : r | woken;
     }
@@ -155,7 +135,7 @@ prune(struct tdl_state *st, PyObject *list)
 {
     for (Py_ssize_t i = PyList_GET_SIZE(list); i-- > 0;) {
         PyObject *future = tdl_list_get(list, i);
-        int done = future == NULL ? 0 : is_done(st, future);
+        int done = future == NULL ? 0 : tdl_settle_is_done(st, future);
         Py_XDECREF(future);
         if (done < 0 || (done > 0 && PyList_SetSlice(list, i, i + 1, NULL) < 0))
             return -1;
@@ -170,7 +150,7 @@ add_waiter(SockWatchObject *watch, enum tdl_sock_way way, PyObject *future)
     PyObject **place = &watch->waiters[way];
     if (*place != NULL && PyList_CheckExact(*place))
         return prune(st, *place) < 0 ? -1 : PyList_Append(*place, future);
-    int gone = *place == NULL ? 1 : is_done(st, *place);
+    int gone = *place == NULL ? 1 : tdl_settle_is_done(st, *place);
     if (gone < 0)
         return -1;
     if (gone) {

@@ -122,21 +122,6 @@ tdl_transport_leave_server(TransportObject *self)
     return r == NULL ? -1 : 0;
 }
 
-int
-tdl_transport_settle(TransportObject *self, PyObject *future, PyObject *exc)
-{
-    struct tdl_names *names = &self->st->names;
-    PyObject *done = PyObject_CallMethodNoArgs(future, names->done);
-    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    if (is_done != 0)
-        return is_done < 0 ? -1 : 0;
-    PyObject *r = exc == NULL ? PyObject_CallMethodOneArg(future, names->set_result, Py_None)
-                              : PyObject_CallMethodOneArg(future, names->set_exception, exc);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
-
 /* call_soon(op.<name>, arg) in the transport's context. */
 static int
 soon(TransportObject *self, PyObject *op, PyObject *name, PyObject *arg)

@@ -138,10 +138,6 @@ tdl_transport_want(TransportObject *self, unsigned events)
     return tdl_io_want(self->loop, &self->io, events);
 }
 
-/* future.set_exception(exc), or set_result(None) if `exc` is NULL; nothing if it is
- * done.  Returns 0 or -1 with an exception set. */
-int tdl_transport_settle(TransportObject *self, PyObject *future, PyObject *exc);
-
 /* server._detach(), once; without a server nothing.  Returns 0 or -1. */
 int tdl_transport_leave_server(TransportObject *self);
 

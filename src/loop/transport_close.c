@@ -1,4 +1,5 @@
 /* How a stream transport ends: close(), abort(), errors, connection_lost(). */
+#include "future/settle.h"
 #include "loop/report.h"
 #include "loop/transport.h"
 #include "py/args.h"
@@ -54,23 +55,6 @@ tdl_transport_force_close(TransportObject *self, PyObject *exc)
     return 0;
 }
 
-/* logger.debug("%r: %s", self, message, exc_info=exc) */
-static int
-log_error(TransportObject *self, const char *message, PyObject *exc)
-{
-    PyObject *method = PyObject_GetAttrString(self->st->objects.aio_logger, "debug");
-    PyObject *args = Py_BuildValue("(sOs)", "%r: %s", self, message);
-    PyObject *kwargs = Py_BuildValue("{s:O}", "exc_info", exc);
-    PyObject *r = NULL;
-    if (method != NULL && args != NULL && kwargs != NULL)
-        r = PyObject_Call(method, args, kwargs);
-    Py_XDECREF(method);
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
-
 /* Report `exc`, which nobody raises now, and close by force. */
 static int
 fail(TransportObject *self, PyObject *exc, const char *message)
@@ -83,7 +67,7 @@ fail(TransportObject *self, PyObject *exc, const char *message)
         r = tdl_report_exception(loop, message, exc, (PyObject *)self,
                                  self->protocol == NULL ? Py_None : self->protocol);
     else if (loop->debug)
-        r = log_error(self, message, exc);
+        r = tdl_report_debug(loop, message, exc, (PyObject *)self);
     return r < 0 ? -1 : tdl_transport_force_close(self, exc);
 }
 
@@ -123,10 +107,10 @@ fail_empty_waiter(TransportObject *self)
     PyObject *waiter = Py_NewRef(self->empty_waiter);
     PyObject *exc =
         PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer");
-    int r = exc == NULL ? -1 : tdl_transport_settle(self, waiter, exc);
+    int r = exc == NULL ? -1 : tdl_settle_exception(self->st, waiter, exc);
     Py_XDECREF(exc);
     Py_DECREF(waiter);
-    return r;
+    return r < 0 ? -1 : 0;
 }
 
 /* Run one step of the end, and keep the first exception of all. */

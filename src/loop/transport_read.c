@@ -1,6 +1,7 @@
 /* Reading: a stream transport's input and the protocol that takes it. */
 #include <errno.h>
 
+#include "future/settle.h"
 #include "loop/report.h"
 #include "loop/stream_hooks.h"
 #include "loop/transport.h"
@@ -344,7 +345,7 @@ start_reading(TransportObject *self, PyObject *waiter)
         return NULL;
     if (reading(self) && tdl_transport_want(self, self->io.events | TDL_POLL_IN) < 0)
         return NULL;
-    if (waiter != Py_None && tdl_transport_settle(self, waiter, NULL) < 0)
+    if (waiter != Py_None && tdl_settle_result(self->st, waiter, Py_None) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -1,6 +1,7 @@
 /* Writing: at once if the socket takes it, the rest from a queue. */
 #include <errno.h>
 
+#include "future/settle.h"
 #include "loop/lent.h"
 #include "loop/report.h"
 #include "loop/transport.h"
@@ -88,9 +89,10 @@ settle_empty_waiter(TransportObject *self, PyObject *exc)
     if (self->empty_waiter == NULL)
         return 0;
     PyObject *waiter = Py_NewRef(self->empty_waiter);
-    int r = tdl_transport_settle(self, waiter, exc);
+    int r = exc == NULL ? tdl_settle_result(self->st, waiter, Py_None)
+                        : tdl_settle_exception(self->st, waiter, exc);
     Py_DECREF(waiter);
-    return r;
+    return r < 0 ? -1 : 0;
 }
 
 /* The queue has run empty. */
@@ -460,11 +462,8 @@ static PyObject *
 set_write_buffer_limits(TransportObject *self, PyObject *const *args, Py_ssize_t nargs,
                         PyObject *kwnames)
 {
-    static const char *const names[] = {"high", "low"};
-    PyObject *v[2];
-    if (tdl_args_parse("set_write_buffer_limits", args, nargs, kwnames, names, 2, 0, v) < 0 ||
-        tdl_transport_enter(self) < 0 || tdl_flow_set_limits(&self->flow, v[0], v[1]) < 0 ||
-        grew(self) < 0)
+    if (tdl_transport_enter(self) < 0 ||
+        tdl_flow_set_limits(&self->flow, args, nargs, kwnames) < 0 || grew(self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -485,7 +484,7 @@ make_empty_waiter(TransportObject *self, PyObject *Py_UNUSED(ignored))
     if (waiter == NULL)
         return NULL;
     Py_XSETREF(self->empty_waiter, Py_NewRef(waiter));
-    if (tdl_wqueue_size(&self->queue) == 0 && tdl_transport_settle(self, waiter, NULL) < 0)
+    if (tdl_wqueue_size(&self->queue) == 0 && tdl_settle_result(self->st, waiter, Py_None) < 0)
         Py_CLEAR(waiter);
     return waiter;
 }

@@ -361,7 +361,8 @@ test_reserve_without_memory(void)
     tdl_ring_fini(&ring);
 }
 
-CHECK_MAIN(TEST(test_reserve), TEST(test_reserve_without_memory), TEST(test_empty), TEST(test_first_in_first_out), TEST(test_push_front),
+CHECK_MAIN(TEST(test_reserve), TEST(test_reserve_without_memory), TEST(test_empty),
+           TEST(test_first_in_first_out), TEST(test_push_front),
            TEST(test_fini_leaves_an_empty_ring), TEST(test_counters_wrap),
            TEST(test_empty_ring_keeps_little), TEST(test_shrinks_after_a_burst),
            TEST(test_shrinks_when_it_says), TEST(test_smallest_ring_does_not_resize),

@@ -6,10 +6,9 @@ import textwrap
 
 import pytest
 from support import run_script
+from support.interpreters import in_interpreters, needs_interpreters, script
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 13), reason="subinterpreters are supported from 3.13 on: earlier ones are not safe"
-)
+pytestmark = needs_interpreters
 
 LOOP = """
 import asyncio, threading
@@ -93,43 +92,24 @@ thread.start()
 thread.join()
 """
 
-RUNNER = """
-    import sys, threading
-    LOOP, WATCHDOG, OPEN, FRAMES = {sources!r}
-    try:
-        from concurrent import interpreters
-        def run(source):
-            interpreter = interpreters.create()
-            interpreter.exec(source)
-            interpreter.close()
-    except ImportError:
-        import _interpreters
-        def run(source):
-            interpreter = _interpreters.create()
-            failure = _interpreters.run_string(interpreter, source)
-            assert failure is None, failure
-            _interpreters.destroy(interpreter)
-"""
-
-
-def in_interpreters(body):
-    """Run `body`; nothing but treadle's and Python's silence is expected of it."""
-    out, err = run_script(RUNNER.format(sources=(LOOP, WATCHDOG, OPEN, FRAMES)) + body, status=None)
-    # 3.13.0 itself complains when a thread leaves an interpreter that used `threading`
-    assert out.strip() == "end" and "treadle" not in err and "Fatal" not in err and "Assertion" not in err, err
+SOURCES = {"LOOP": LOOP, "WATCHDOG": WATCHDOG, "OPEN": OPEN, "FRAMES": FRAMES}
 
 
 def test_one_after_the_other():
-    in_interpreters("""
+    in_interpreters(
+        """
     run(LOOP)
     exec(LOOP)
     run(LOOP)
     print("end")
-""")
+""",
+        **SOURCES,
+    )
 
 
 def test_several_at_once():
-    in_interpreters("""
+    in_interpreters(
+        """
     failures = []
     def work():
         try:
@@ -144,26 +124,28 @@ def test_several_at_once():
         thread.join()
     assert not failures, failures
     print("end")
-""")
+""",
+        **SOURCES,
+    )
 
 
 def python_can_show_frames():
-    script = textwrap.dedent(RUNNER.format(sources=(LOOP, WATCHDOG, OPEN, FRAMES)) + "\n    run(FRAMES)\n")
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+    code = textwrap.dedent(script("    run(FRAMES)\n", **SOURCES))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def test_the_watchdog():
     if not python_can_show_frames():
         pytest.skip("sys._current_frames() of this version breaks in an interpreter with its own GIL")
-    in_interpreters("""
+    in_interpreters(
+        """
     run(WATCHDOG)
     print("end")
-""")
+""",
+        **SOURCES,
+    )
 
 
 def test_an_interpreter_that_ends_with_an_open_loop():
-    out, err = run_script(RUNNER.format(sources=(LOOP, WATCHDOG, OPEN, FRAMES)) + """
-    run(OPEN)
-    print("end")
-""", status=None)
+    out, err = run_script(script("    run(OPEN)\n    print('end')\n", **SOURCES), status=None)
     assert out.strip() == "end" and "Fatal" not in err, err

@@ -1,9 +1,7 @@
 """The extension in several interpreters of one process, and loaded twice in one."""
 
-import sys
-
-import pytest
 from support import run_script
+from support.interpreters import in_interpreters, needs_interpreters
 
 USE = """
 import treadle
@@ -14,36 +12,9 @@ with treadle.ThreadPoolExecutor(2) as pool:
     assert sorted(f.result() for f in treadle.as_completed(futures, 30)) == [n * n for n in range(100)]
 """
 
-RUNNER = """
-    import sys, threading
-    USE = {use!r}
-    try:
-        from concurrent import interpreters
-        def run(source):
-            interpreter = interpreters.create()
-            interpreter.exec(source)
-            interpreter.close()
-    except ImportError:
-        import _interpreters
-        def run(source):
-            interpreter = _interpreters.create()
-            failure = _interpreters.run_string(interpreter, source)
-            assert failure is None, failure
-            _interpreters.destroy(interpreter)
-"""
-
-needs_interpreters = pytest.mark.skipif(
-    sys.version_info < (3, 13), reason="subinterpreters are supported from 3.13 on: earlier ones are not safe"
-)
-
-
-def in_interpreters(body):
-    return run_script(RUNNER.format(use=USE) + body)
-
-
 @needs_interpreters
 def test_in_a_subinterpreter(native):
-    assert in_interpreters("    run(USE)\n    exec(USE)\n    run(USE)\n    print('end')").strip() == "end"
+    in_interpreters("    run(USE)\n    exec(USE)\n    run(USE)\n    print('end')", USE=USE)
 
 
 @needs_interpreters
@@ -57,16 +28,13 @@ def test_in_several_subinterpreters_at_once(native):
         thread.join()
     print("end")
 """
-    out, err = run_script(RUNNER.format(use=USE) + body, status=None)
-    # 3.13.0 itself complains when a thread leaves an interpreter that used `threading`.
-    assert out.strip() == "end" and "treadle" not in err and "Fatal" not in err, err
+    in_interpreters(body, USE=USE)
 
 
 @needs_interpreters
 def test_subinterpreter_that_ends_with_a_pool_in_use(native):
     source = "import treadle, os; pool = treadle.ThreadPoolExecutor(2); [pool.submit(os.write, 1, b'.') for _ in range(5)]"
-    body = f"    run({source!r})\n    print('end')"
-    assert in_interpreters(body).replace("\n", "") == ".....end"
+    assert in_interpreters("    run(source)\n    print('end')", source=source).replace("\n", "") == ".....end"
 
 
 def test_imported_twice(native):
