@@ -72,6 +72,7 @@ SCHEDULING = (
     _many("gather", "gather of 1,000, a task", 1.0),
     _many("task-group", "TaskGroup of 1,000, a task", 1.15),
     _many("queue", "Queue(1) ping-pong, an item", 1.1, 30_000),
+    _many("lines", "readline of 100 bytes, 64 KiB at a time", 2.0, 65_000),
     _many("timeout", "asyncio.timeout", 1.45, 30_000),
     _many("wait-for", "wait_for", 1.4, 30_000),
     Scheduling("sleepers", "10,000 sleepers, one", 1.2, 10_000, 1_000),
@@ -91,7 +92,7 @@ ECHOES = (
     Traffic("buffered", "BufferedProtocol 1 KiB", 1.0, "buffered", Load("tcp", 10, KIB)),
     Traffic("unix", "UNIX 1 KiB", 1.1, "unix", Load("unix", 10, KIB), 0.15),
     Traffic("sock", "sock_recv, sock_sendall 1 KiB", 1.3, "sock", Load("tcp", 10, KIB)),
-    Traffic("streams", "streams 1 KiB", 1.0, "streams", Load("tcp", 10, KIB)),
+    Traffic("streams", "streams 1 KiB", 1.1, "streams", Load("tcp", 10, KIB)),
     Traffic("udp", "UDP 1 KiB, 10 sockets", 1.0, "udp", Load("udp", 10, KIB), 0.0),
 )
 BODY_SIZE, BROWSERS = 13, 64

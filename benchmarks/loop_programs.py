@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -23,6 +24,8 @@ REPEATS = 3
 FAR = 3600.0
 SOON = 0.001
 MESSAGE = bytes(range(256)) * (1 << 14)  # 4 MiB
+LINE = b"x" * 99 + b"\n"
+LINES = 650  # that come at a time: 64 KiB
 
 Loop = asyncio.AbstractEventLoop
 LoopFactory = Callable[[], Loop]
@@ -177,6 +180,18 @@ async def queue(operations: int) -> None:
     await asyncio.gather(answer(), ask())
 
 
+async def lines(operations: int) -> None:
+    """readline() of lines of 100 bytes, 64 KiB of which come at a time."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours, limit=2 * LINES * len(LINE))
+    for _ in range(operations // LINES):
+        theirs.sendall(LINE * LINES)
+        for _ in range(LINES):
+            assert await reader.readline() == LINE
+    writer.close()
+    theirs.close()
+
+
 async def timeout(operations: int) -> None:
     """A time limit that is never reached, around a short wait."""
     for _ in range(operations):
@@ -266,7 +281,7 @@ def queued(factory: LoopFactory, operations: int) -> Sample:
 
 BODIES = (
     *(chain, burst, threadsafe, timer_cancel, timer_fire, sleep0, create_task, ping_pong),
-    *(gather, task_group, queue, timeout, wait_for, sleepers, to_thread, executor, spawn, cat),
+    *(gather, task_group, queue, lines, timeout, wait_for, sleepers, to_thread, executor, spawn, cat),
 )
 PROGRAMS: dict[str, Program] = {
     **{body.__name__.replace("_", "-"): measured_on_loop(body) for body in BODIES},
