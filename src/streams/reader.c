@@ -245,6 +245,25 @@ tdl_reader_maybe_resume(ReaderState *self)
     return resume_transport(self);
 }
 
+/* The iterator that `await future` goes through.  Returns it, new, or NULL. */
+static PyObject *
+await_future(PyObject *future)
+{
+    PyAsyncMethods *async = Py_TYPE(future)->tp_as_async;
+    if (async == NULL || async->am_await == NULL) {
+        PyErr_Format(PyExc_TypeError, "object %.100s can't be used in 'await' expression",
+                     Py_TYPE(future)->tp_name);
+        return NULL;
+    }
+    PyObject *iterator = async->am_await(future);
+    if (iterator != NULL && !PyIter_Check(iterator)) {
+        PyErr_Format(PyExc_TypeError, "__await__() returned non-iterator of type '%.100s'",
+                     Py_TYPE(iterator)->tp_name);
+        Py_CLEAR(iterator);
+    }
+    return iterator;
+}
+
 PyObject *
 tdl_reader_wait(ReaderState *self)
 {
@@ -258,13 +277,7 @@ tdl_reader_wait(ReaderState *self)
     if (future == NULL)
         return NULL;
     tdl_reader_set(self, TDL_READER_WAITER, future);
-    PyAsyncMethods *async = Py_TYPE(future)->tp_as_async;
-    PyObject *iterator = NULL;
-    if (async != NULL && async->am_await != NULL)
-        iterator = async->am_await(future);
-    else
-        PyErr_Format(PyExc_TypeError, "object %.100s can't be used in 'await' expression",
-                     Py_TYPE(future)->tp_name);
+    PyObject *iterator = await_future(future);
     Py_DECREF(future);
     if (iterator == NULL)
         tdl_reader_set(self, TDL_READER_WAITER, Py_None);
