@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 import subprocess
+import sys
 import threading
 from asyncio import unix_events
 from asyncio.log import logger
@@ -190,8 +191,9 @@ class SubprocessLoop(asyncio.SelectorEventLoop):
         while self._children:
             child = self._children.pop()
             child.transport = None
-            if child.parent != os.getpid():
-                child.close()  # the children are those of the process that was forked
+            if child.parent != os.getpid() or sys.is_finalizing():
+                # the child of the process that was forked; or no thread starts any more (on 3.11 one would wait for it)
+                child.close()
                 continue
             try:
                 _start_thread(_wait_and_reap, child)

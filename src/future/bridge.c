@@ -11,8 +11,7 @@ typedef struct {
     PyObject_HEAD
     struct tdl_state *st;
     PyObject *loop;
-    PyObject *destination; /* the asyncio future */
-    PyObject *source;      /* ours */
+    struct tdl_delivery delivery; /* its futures are references of ours */
 } LinkObject;
 
 /* ---- asyncio's own callback, recognised by its code --------------------------- */
@@ -156,6 +155,14 @@ runs_here(struct tdl_state *st, PyObject *loop)
 
 /* Returns as tdl_bridge_deliver(). */
 static int
+post_pair(FutureObject *self, PyObject *loop, PyObject *destination, struct tdl_fire *fire)
+{
+    struct tdl_delivery *delivery = tdl_delivery_new(destination, (PyObject *)self);
+    return delivery == NULL ? -1 : tdl_loop_inbox_post(self->st, loop, delivery, NULL, fire);
+}
+
+/* Returns as tdl_bridge_deliver(). */
+static int
 deliver_chain(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
 {
     struct tdl_state *st = self->st;
@@ -167,7 +174,7 @@ deliver_chain(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
     PyObject *loop = cell_value(closure, st->aio_cell_loop);
     int r = 0;
     if (destination != NULL && loop != NULL && loop != Py_None && !runs_here(st, loop))
-        r = tdl_loop_inbox_post(st, loop, destination, (PyObject *)self, fire);
+        r = post_pair(self, loop, destination, fire);
     Py_XDECREF(destination);
     Py_XDECREF(loop);
     return r;
@@ -180,7 +187,7 @@ tdl_bridge_deliver(FutureObject *self, PyObject *fn, struct tdl_fire *fire)
     if (!Py_IS_TYPE(fn, st->objects.FutureLink))
         return deliver_chain(self, fn, fire);
     LinkObject *link = (LinkObject *)fn;
-    return tdl_loop_inbox_post(st, link->loop, link->destination, (PyObject *)self, fire);
+    return tdl_loop_inbox_post(st, link->loop, &link->delivery, fn, fire);
 }
 
 /* ---- treadle.wrap_future() --------------------------------------------------- */
@@ -201,7 +208,7 @@ link_call(LinkObject *self, PyObject *args, PyObject *kwds)
         return NULL;
     int yes = PyObject_IsTrue(cancelled);
     Py_DECREF(cancelled);
-    if (yes < 0 || (yes && tdl_future_cancel((FutureObject *)self->source) < 0))
+    if (yes < 0 || (yes && tdl_future_cancel((FutureObject *)self->delivery.source) < 0))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -211,8 +218,8 @@ link_traverse(LinkObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->loop);
-    Py_VISIT(self->destination);
-    Py_VISIT(self->source);
+    Py_VISIT(self->delivery.destination);
+    Py_VISIT(self->delivery.source);
     return 0;
 }
 
@@ -222,8 +229,8 @@ link_dealloc(LinkObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->loop);
-    Py_XDECREF(self->destination);
-    Py_XDECREF(self->source);
+    Py_XDECREF(self->delivery.destination);
+    Py_XDECREF(self->delivery.source);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -250,8 +257,8 @@ link_new(struct tdl_state *st, PyObject *loop, PyObject *destination, PyObject *
     if (link != NULL) {
         link->st = st;
         link->loop = Py_NewRef(loop);
-        link->destination = Py_NewRef(destination);
-        link->source = Py_NewRef(source);
+        link->delivery.destination = Py_NewRef(destination);
+        link->delivery.source = Py_NewRef(source);
     }
     return link;
 }

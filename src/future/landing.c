@@ -1,6 +1,5 @@
 #include "future/landing.h"
 
-#include "future/deliver.h"
 #include "future/waiter.h"
 
 int
@@ -14,23 +13,30 @@ tdl_landing_open(struct tdl_landing *landing, struct tdl_port *port)
 }
 
 void
-tdl_landing_close(struct tdl_landing *landing)
+tdl_landing_close(struct tdl_landing *landing, PyObject *loop)
 {
-    struct tdl_loop_wake *wake = landing->wake;
+    struct tdl_loop_wake *wake;
+    struct tdl_deliveries taken;
+    PyObject *owner;
+    TDL_CRITICAL_BEGIN(loop);
+    wake = landing->wake;
+    owner = landing->owner;
+    taken = tdl_deliveries_take(&landing->arrived);
     landing->wake = NULL;
-    tdl_loop_wake_unref(wake);
+    landing->owner = NULL;
     landing->source = NULL;
     landing->in_flight = 0;
-    Py_CLEAR(landing->pairs);
-    Py_CLEAR(landing->owner);
+    TDL_CRITICAL_END();
+    tdl_loop_wake_unref(wake);
+    tdl_deliveries_drop(&taken);
+    Py_XDECREF(owner);
 }
 
 int
 tdl_landing_traverse(struct tdl_landing *landing, visitproc visit, void *arg)
 {
-    Py_VISIT(landing->pairs);
     Py_VISIT(landing->owner);
-    return 0;
+    return tdl_deliveries_traverse(&landing->arrived, visit, arg);
 }
 
 void
@@ -59,82 +65,37 @@ tdl_landing_source(struct tdl_landing *landing, PyObject *loop, PyObject **owner
     return source;
 }
 
-/* Returns 0 or -1 with an exception set, and then neither is in the list. */
-static int
-append_pair(PyObject *pairs, PyObject *destination, PyObject *source)
-{
-    if (PyList_Append(pairs, destination) < 0)
-        return -1;
-    if (PyList_Append(pairs, source) == 0)
-        return 0;
-    Py_ssize_t n = PyList_GET_SIZE(pairs);
-    PyList_SetSlice(pairs, n - 1, n, NULL);
-    return -1;
-}
-
-/* Put a pair into the list, which is `*fresh` if there is none, and say whom to wake.
- * Returns 1; 0 if a list is needed first; or -1 with an exception set. */
-static int
-add_pair(struct tdl_landing *landing, PyObject *destination, PyObject *source, PyObject **fresh,
-         struct tdl_loop_wake **wake)
-{
-    if (landing->wake == NULL)
-        return 1; /* closed: nobody wants it */
-    if (landing->pairs == NULL) {
-        if (*fresh == NULL)
-            return 0;
-        landing->pairs = *fresh;
-        *fresh = NULL;
-    }
-    if (append_pair(landing->pairs, destination, source) < 0)
-        return -1;
-    *wake = tdl_loop_wake_ref(landing->wake);
-    return 1;
-}
-
 int
-tdl_landing_post(struct tdl_landing *landing, PyObject *loop, PyObject *destination,
-                 PyObject *source, struct tdl_fire *fire)
+tdl_landing_post(struct tdl_landing *landing, PyObject *loop, struct tdl_delivery *delivery,
+                 PyObject *keeper, struct tdl_fire *fire)
 {
     struct tdl_loop_wake *wake = NULL;
-    PyObject *fresh = NULL;
-    int r;
-    for (;;) {
-        TDL_CRITICAL_BEGIN(loop);
-        r = add_pair(landing, destination, source, &fresh, &wake);
-        TDL_CRITICAL_END();
-        if (r != 0)
-            break;
-        /* not inside: making a list may run the collector and anybody's code */
-        if ((fresh = PyList_New(0)) == NULL) {
-            r = -1;
-            break;
-        }
-    }
-    Py_XDECREF(fresh);
+    TDL_CRITICAL_BEGIN(loop);
+    if (landing->wake != NULL && tdl_deliveries_push(&landing->arrived, delivery, keeper))
+        wake = tdl_loop_wake_ref(landing->wake);
+    TDL_CRITICAL_END();
     if (wake != NULL && fire != NULL)
         tdl_fire_add_loop(fire, wake);
     else if (wake != NULL)
         tdl_loop_wake_signal(wake);
     tdl_loop_wake_unref(wake);
-    return r < 0 ? -1 : 0;
+    return wake != NULL;
+}
+
+void
+tdl_landing_announce(struct tdl_landing *landing)
+{
+    if (landing->wake != NULL && landing->arrived.first != NULL)
+        tdl_loop_wake_signal(landing->wake);
 }
 
 int
 tdl_landing_deliver(struct tdl_state *st, struct tdl_landing *landing, PyObject *loop)
 {
-    PyObject *pairs;
+    struct tdl_deliveries taken;
     TDL_CRITICAL_BEGIN(loop);
-    pairs = landing->pairs;
-    landing->pairs = NULL;
-    if (pairs != NULL) {
-        Py_ssize_t came = PyList_GET_SIZE(pairs) / 2;
-        landing->in_flight -= came < landing->in_flight ? came : landing->in_flight;
-    }
+    taken = tdl_deliveries_take(&landing->arrived);
+    landing->in_flight -= taken.count < landing->in_flight ? taken.count : landing->in_flight;
     TDL_CRITICAL_END();
-    if (pairs == NULL)
-        return 0;
-    int r = tdl_deliver_all(st, pairs, loop);
-    Py_DECREF(pairs);
-    return r;
+    return taken.count == 0 ? 0 : tdl_deliver_all(st, &taken, loop);
 }

@@ -1,21 +1,20 @@
 #include "future/loop_inbox.h"
 
-#include "future/deliver.h"
 #include "future/future.h"
 #include "future/landing.h"
 
 typedef struct {
     PyObject_HEAD
     struct tdl_state *st;
-    PyObject *loop_ref; /* weak reference; fixed after init */
-    PyObject *pairs;    /* list: destination, source, ...; the object's lock */
-    int scheduled;      /* the loop was asked to call us; the object's lock */
+    PyObject *loop_ref;           /* weak reference; fixed after init */
+    struct tdl_deliveries posted; /* the object's lock */
+    int scheduled;                /* the loop was asked to call us; the object's lock */
     /* Of a stock selector loop, which can be woken without it; else NULL.
      * Fixed after init. */
     struct tdl_loop_wake *wake;
 } InboxObject;
 
-/* Pairs in an inbox from which on a post looks whether the loop was closed. */
+/* A post looks at every so many deliveries in an inbox whether the loop was closed. */
 enum { SUSPICIOUS = 1024 };
 
 /* ---- finding the inbox of a loop ---------------------------------------------- */
@@ -65,9 +64,8 @@ inbox_new(struct tdl_state *st, PyObject *loop)
         return NULL;
     inbox->st = st;
     inbox->loop_ref = PyWeakref_NewRef(loop, NULL);
-    inbox->pairs = PyList_New(0);
     inbox->wake = wake_of(st, loop);
-    if (inbox->loop_ref == NULL || inbox->pairs == NULL)
+    if (inbox->loop_ref == NULL)
         Py_CLEAR(inbox);
     return inbox;
 }
@@ -140,19 +138,22 @@ inbox_of(struct tdl_state *st, PyObject *loop)
 /* ---- posting ------------------------------------------------------------------ */
 
 /* Take everything out; the next post asks the loop again. */
-static PyObject *
-take_pairs(InboxObject *self)
+static struct tdl_deliveries
+take_posted(InboxObject *self)
 {
-    PyObject *fresh = PyList_New(0);
-    PyObject *taken = NULL;
-    if (fresh == NULL)
-        return NULL;
+    struct tdl_deliveries taken;
     TDL_CRITICAL_BEGIN(self);
-    taken = self->pairs;
-    self->pairs = fresh;
+    taken = tdl_deliveries_take(&self->posted);
     self->scheduled = 0;
     TDL_CRITICAL_END();
     return taken;
+}
+
+static void
+drop_posted(InboxObject *self)
+{
+    struct tdl_deliveries taken = take_posted(self);
+    tdl_deliveries_drop(&taken);
 }
 
 /* What call_soon_threadsafe() of a stock loop does, up to the waking. */
@@ -184,6 +185,7 @@ ask(InboxObject *self, PyObject *loop, struct tdl_fire *fire)
 }
 
 /* Ask the loop to call us.  A closed loop is no error: what was posted is dropped.
+ * After a failure it stays, for the next post to ask again.
  * Returns 0 or -1 with an exception set. */
 static int
 schedule(InboxObject *self, PyObject *loop, struct tdl_fire *fire)
@@ -194,55 +196,72 @@ schedule(InboxObject *self, PyObject *loop, struct tdl_fire *fire)
         return 0;
     }
     PyObject *raised = tdl_err_take();
-    Py_XDECREF(take_pairs(self));
     int closed = is_closed(self->st, loop);
     PyErr_Clear();
     if (closed > 0) {
         Py_DECREF(raised);
+        drop_posted(self);
         return 0;
     }
+    TDL_CRITICAL_BEGIN(self);
+    self->scheduled = 0;
+    TDL_CRITICAL_END();
     tdl_err_put_steal(raised);
     return -1;
 }
 
+/* Whether `delivery` was taken; `*first`: the loop has to be asked; `*many`: it has not
+ * come for long. */
 static int
-append_pair(InboxObject *self, PyObject *destination, PyObject *source, int *first, int *many)
+push(InboxObject *self, struct tdl_delivery *delivery, PyObject *keeper, int *first, int *many)
 {
-    int r;
+    int taken;
     TDL_CRITICAL_BEGIN(self);
-    r = PyList_Append(self->pairs, destination);
-    if (r == 0 && (r = PyList_Append(self->pairs, source)) < 0) {
-        Py_ssize_t n = PyList_GET_SIZE(self->pairs);
-        PyList_SetSlice(self->pairs, n - 1, n, NULL);
-    }
-    if (r == 0) {
+    taken = tdl_deliveries_push(&self->posted, delivery, keeper);
+    if (taken) {
         *first = !self->scheduled;
         self->scheduled = 1;
-        *many = PyList_GET_SIZE(self->pairs) % SUSPICIOUS == 0;
+        *many = self->posted.count % SUSPICIOUS == 0;
     }
     TDL_CRITICAL_END();
-    return r;
+    return taken;
+}
+
+/* Returns 0 or -1 with an exception set. */
+static int
+post(InboxObject *inbox, PyObject *loop, struct tdl_delivery *delivery, PyObject *keeper,
+     struct tdl_fire *fire)
+{
+    int first = 0, many = 0;
+    if (!push(inbox, delivery, keeper, &first, &many))
+        return 0;
+    if (first)
+        return schedule(inbox, loop, fire);
+    if (!many)
+        return 0;
+    int closed = is_closed(inbox->st, loop);
+    if (closed > 0) /* before it called: nobody will empty the inbox */
+        drop_posted(inbox);
+    return closed < 0 ? -1 : 0;
 }
 
 int
-tdl_loop_inbox_post(struct tdl_state *st, PyObject *loop, PyObject *destination,
-                    PyObject *source, struct tdl_fire *fire)
+tdl_loop_inbox_post(struct tdl_state *st, PyObject *loop, struct tdl_delivery *delivery,
+                    PyObject *keeper, struct tdl_fire *fire)
 {
     struct tdl_landing *landing = tdl_landing_of(st, loop);
-    if (landing != NULL)
-        return tdl_landing_post(landing, loop, destination, source, fire) < 0 ? -1 : 1;
-    InboxObject *inbox = inbox_of(st, loop);
-    if (inbox == NULL)
-        return PyErr_Occurred() ? -1 : 0;
-    int first = 0, many = 0;
-    int r = append_pair(inbox, destination, source, &first, &many);
-    if (r == 0 && first)
-        r = schedule(inbox, loop, fire);
-    else if (r == 0 && many && (r = is_closed(st, loop)) > 0) {
-        /* it was closed before it called: nobody will empty the inbox */
-        Py_XDECREF(take_pairs(inbox));
-        r = 0;
+    if (landing != NULL) {
+        if (!tdl_landing_post(landing, loop, delivery, keeper, fire) && keeper == NULL)
+            tdl_delivery_free(delivery);
+        return 1;
     }
+    InboxObject *inbox = inbox_of(st, loop);
+    if (inbox == NULL) {
+        if (keeper == NULL)
+            tdl_delivery_free(delivery);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int r = post(inbox, loop, delivery, keeper, fire);
     Py_DECREF(inbox);
     return r < 0 ? -1 : 1;
 }
@@ -253,11 +272,12 @@ static PyObject *
 inbox_call(InboxObject *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwds))
 {
     PyObject *loop = tdl_weakref_get(self->loop_ref);
-    PyObject *pairs = take_pairs(self);
-    int r = pairs == NULL ? -1 : 0;
-    if (pairs != NULL && loop != NULL)
-        r = tdl_deliver_all(self->st, pairs, loop);
-    Py_XDECREF(pairs);
+    struct tdl_deliveries taken = take_posted(self);
+    int r = 0;
+    if (loop != NULL)
+        r = tdl_deliver_all(self->st, &taken, loop);
+    else
+        tdl_deliveries_drop(&taken);
     Py_XDECREF(loop);
     if (r < 0)
         return NULL;
@@ -269,8 +289,7 @@ inbox_traverse(InboxObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->loop_ref);
-    Py_VISIT(self->pairs);
-    return 0;
+    return tdl_deliveries_traverse(&self->posted, visit, arg);
 }
 
 static void
@@ -279,7 +298,7 @@ inbox_dealloc(InboxObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->loop_ref);
-    Py_XDECREF(self->pairs);
+    tdl_deliveries_drop(&self->posted);
     tdl_loop_wake_unref(self->wake);
     type->tp_free(self);
     Py_DECREF(type);

@@ -169,7 +169,7 @@ close_native(LoopObject *self)
     tdl_fork_unlist(self);
     tdl_watchdog_stop(self);
     tdl_watch_clear(self);
-    tdl_landing_close(&self->landing);
+    tdl_landing_close(&self->landing, (PyObject *)self);
     close_descriptors(self);
 }
 

@@ -15,6 +15,16 @@ unmarked(void *place)
 }
 
 int
+tdl_ready_reserve(LoopObject *loop, size_t places)
+{
+    int r;
+    TDL_CRITICAL_BEGIN(loop);
+    r = tdl_ring_reserve(&loop->ready, places);
+    TDL_CRITICAL_END();
+    return r < 0 ? tdl_raise_errno(r) : 0;
+}
+
+int
 tdl_ready_push_steal(LoopObject *loop, PyObject *handle)
 {
     int r;

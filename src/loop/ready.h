@@ -29,6 +29,10 @@ tdl_ready_count(const LoopObject *loop)
     return tdl_ring_count(&loop->ready) - loop->bare * (TDL_READY_BARE_PLACES - 1);
 }
 
+/* Make sure that the next `places` pushes of a handle succeed.
+ * Returns 0 or -1 with MemoryError set. */
+int tdl_ready_reserve(LoopObject *loop, size_t places);
+
 /* Queue a handle.
  * Owns: takes a reference of the caller's, even on failure.
  * Returns 0 or -1 with MemoryError set. */

@@ -7,16 +7,26 @@
 #include "loop/ready.h"
 #include "loop/transport.h"
 
-/* Queue the posted handle behind `item`, or after an error (`r`) drop it. */
-static int
-take_handle(LoopObject *self, struct tdl_item *item, int r)
+/* Post what there is no room for once more, in order. */
+static void
+put_back(LoopObject *self, struct tdl_item *item)
 {
-    PyObject *handle = tdl_handle_of_item(self->st, item);
+    while (item != NULL) {
+        struct tdl_item *next = item->next;
+        tdl_port_post(self->port, item);
+        item = next;
+    }
+}
+
+/* Take over the posted handle behind `item`.  Returns 0, or -1 with MemoryError set: then
+ * it is the caller's still. */
+static int
+take_handle(LoopObject *self, struct tdl_item *item)
+{
+    if (tdl_ready_reserve(self, 1) < 0)
+        return -1;
     tdl_loop_count(&self->stats.posted, 1);
-    if (r == 0)
-        return tdl_ready_push_steal(self, handle);
-    tdl_handle_release(self->st, handle);
-    return r;
+    return tdl_ready_push_steal(self, tdl_handle_of_item(self->st, item));
 }
 
 int
@@ -29,13 +39,18 @@ tdl_loop_take_posted(LoopObject *self, enum tdl_inbox_mark mark)
         struct tdl_item *next = item->next;
         if (tdl_port_fetch(self->port, item))
             results = true;
-        else
-            r = take_handle(self, item, r);
+        else if ((r = take_handle(self, item)) < 0) {
+            item->next = next;
+            put_back(self, item);
+            break;
+        }
         item = next;
     }
     /* last: this runs code of others, with nothing left in our hands */
     if (r == 0 && results)
         r = tdl_landing_deliver(self->st, &self->landing, (PyObject *)self);
+    else if (results)
+        tdl_landing_announce(&self->landing); /* the loop may go on after the error */
     return r;
 }
 
@@ -59,7 +74,9 @@ collect_due(LoopObject *self)
         return -1;
     struct tdl_timer *timer;
     int r = 0;
-    while (r == 0 && (timer = pop_due(self, now)) != NULL) {
+    /* a place first: what has left the heap must not get lost */
+    while (r == 0 && (r = tdl_ready_reserve(self, 1)) == 0 &&
+           (timer = pop_due(self, now)) != NULL) {
         tdl_loop_count(&self->stats.fired, 1);
         r = tdl_ready_push_steal(self, tdl_handle_of_timer(self->st, timer));
     }

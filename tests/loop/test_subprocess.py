@@ -16,6 +16,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 
 import pytest
 import treadle
+from support import run_script
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 
@@ -698,3 +699,22 @@ def test_a_forked_child_closes_the_loop(level):
     process.kill()
     assert loop.run_until_complete(process.wait()) == -signal.SIGKILL
     loop.close()
+
+
+def test_a_loop_that_nobody_closed_with_a_process_that_runs():
+    """The interpreter exits all the same."""
+    pid = run_script(
+        """
+        import asyncio, warnings
+        import treadle
+
+        warnings.simplefilter("ignore")
+        loop = treadle.new_event_loop()
+        cycle = [loop]
+        cycle.append(cycle)
+        process = loop.run_until_complete(asyncio.create_subprocess_exec("/bin/sleep", "100"))
+        print(process.pid)
+        """
+    )
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(pid), signal.SIGKILL)
