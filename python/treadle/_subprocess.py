@@ -16,10 +16,18 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
+from . import _native
 from ._popen import Popen
 
 _StandardPopen = subprocess.Popen
 _thread_numbers = itertools.count(1)
+
+
+def _adopt_streams(protocol: Any) -> None:
+    """Make the streams of a process native."""
+    for stream in (protocol.stdin, protocol.stdout, protocol.stderr):
+        if stream is not None:
+            _native._adopt_stream(stream)
 
 
 class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore[name-defined,misc]
@@ -42,6 +50,10 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):  # type: ignore
         proc = self._proc
         assert proc is not None
         await super()._connect_pipes(waiter)
+        protocol = self._protocol
+        if type(protocol) is asyncio.subprocess.SubprocessStreamProtocol:
+            # behind its connection_made(), which makes the streams
+            self._loop.call_soon(_adopt_streams, protocol)
         for fd, raw in enumerate((proc.stdin, proc.stdout, proc.stderr)):
             if raw is None:
                 continue

@@ -1,5 +1,6 @@
 /* create_future() and create_task(). */
 #include "loop/loop.h"
+#include "loop/stream_hooks.h"
 #include "py/args.h"
 
 /* type(*args, loop=self) without the detour that calling a type takes. */
@@ -30,6 +31,8 @@ tdl_loop_create_future(LoopObject *self)
 static PyObject *
 create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
 {
+    if (self->writers_expected > 0 && self->st->stream_hooks->on_create_future(self) < 0)
+        return NULL;
     return tdl_loop_create_future(self);
 }
 

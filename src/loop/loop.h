@@ -67,6 +67,7 @@ typedef struct LoopObject {
     PyObject *default_executor;      /* strong; or NULL */
     _Atomic bool executor_shut_down; /* shutdown_default_executor() was called */
     PyObject *loop_kwargs;           /* {'loop': this one}, or NULL */
+    unsigned writers_expected;       /* calls of create_future() to look at; streams/adopt.c */
     unsigned unpolled;               /* turns since the poller was last asked */
     _Atomic unsigned long thread;    /* ident of the thread that runs it, 0: none */
     _Atomic(PyThreadState *) tstate; /* that thread's; borrowed */

@@ -9,6 +9,7 @@
 
 #include "loop/lent.h"
 #include "loop/report.h"
+#include "loop/stream_hooks.h"
 #include "py/args.h"
 
 int
@@ -270,6 +271,17 @@ schedule_start(PipeObject *self, PyObject *waiter)
     return r;
 }
 
+/* A reader of asyncio's behind the protocol becomes a native one. */
+static int
+adopt_stream(PipeObject *self)
+{
+    const struct tdl_stream_hooks *hooks = self->st->stream_hooks;
+    PyObject *sink = NULL;
+    int r = hooks == NULL ? 0 : hooks->adopt(self->loop, self->protocol, true, &sink);
+    Py_XDECREF(sink); /* little comes through a pipe at a time: the protocol may take it */
+    return r;
+}
+
 static int
 set_up(PipeObject *self, PyObject *file, PyObject *protocol, PyObject *waiter, PyObject *extra)
 {
@@ -281,7 +293,7 @@ set_up(PipeObject *self, PyObject *file, PyObject *protocol, PyObject *waiter, P
         open_file(self, file) < 0 || attach(self) < 0)
         return -1;
     self->pipe = Py_NewRef(file);
-    if (schedule_start(self, waiter) == 0)
+    if (adopt_stream(self) == 0 && schedule_start(self, waiter) == 0)
         return 0;
     /* the file stays the caller's */
     Py_CLEAR(self->pipe);

@@ -270,7 +270,8 @@ tdl_transport_set_protocol(TransportObject *self, PyObject *protocol, bool first
     const struct tdl_stream_hooks *hooks = self->st->stream_hooks;
     int buffered = PyObject_IsInstance(protocol, self->st->objects.BufferedProtocol);
     PyObject *sink = NULL;
-    if (buffered < 0 || (hooks != NULL && hooks->adopt(self->st, protocol, first, &sink) < 0))
+    if (buffered < 0 || (hooks != NULL && self->loop != NULL &&
+                         hooks->adopt(self->loop, protocol, first, &sink) < 0))
         return -1;
     Py_XSETREF(self->sink, sink);
     self->buffered = buffered;

@@ -64,6 +64,7 @@
     X(locked)                  \
     X(result)                  \
     X(Task)                    \
+    X(_app_protocol)           \
     X(_attach)                 \
     X(_call_connection_lost)   \
     X(_call_soon)              \
@@ -161,10 +162,13 @@ struct tdl_objects {
     PyTypeObject *WritePipeTransport;
     PyTypeObject *Acceptor;
     /* streams, made by _init_streams() */
-    PyTypeObject *aio_reader;          /* asyncio.StreamReader */
-    PyTypeObject *aio_writer;          /* asyncio.StreamWriter */
-    PyTypeObject *aio_reader_protocol; /* asyncio.StreamReaderProtocol */
-    PyObject *stock_reader_methods;    /* tuple; see streams/stock.h */
+    PyTypeObject *aio_reader;           /* asyncio.StreamReader */
+    PyTypeObject *aio_writer;           /* asyncio.StreamWriter */
+    PyTypeObject *aio_reader_protocol;  /* asyncio.StreamReaderProtocol */
+    PyTypeObject *aio_process_protocol; /* asyncio.subprocess.SubprocessStreamProtocol */
+    PyTypeObject *aio_tls_protocol;     /* asyncio.sslproto.SSLProtocol */
+    PyObject *aio_writer_init_code;     /* code of StreamWriter.__init__() */
+    PyObject *stock_reader_methods;     /* tuple; see streams/stock.h */
     PyObject *stock_writer_methods;
     PyObject *stock_protocol_methods;
     PyTypeObject *StreamAnchor; /* a base of the next two */

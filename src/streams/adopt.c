@@ -4,6 +4,10 @@
 #include "streams/reader.h"
 #include "streams/stock.h"
 
+/* So many calls of create_future() are looked at for a writer, after a connection that
+ * may get one. */
+enum { LOOKS = 256 };
+
 /* ---- the writer that a server's callback gets ------------------------------------------ */
 
 /* Stands in for protocol._client_connected_cb until that is called: the writer is made
@@ -104,14 +108,17 @@ static PyType_Spec greeter_spec = {
     .slots = greeter_slots,
 };
 
-/* See to it that the writer that `dict`'s protocol makes will be ours. */
+/* See to it that the writer that `dict`'s protocol makes will be ours, or the one that
+ * open_connection() makes. */
 static int
-expect_writer(struct tdl_state *st, PyObject *protocol, PyObject *dict)
+expect_writer(LoopObject *loop, PyObject *protocol, PyObject *dict)
 {
+    struct tdl_state *st = loop->st;
     PyObject *name = st->names._client_connected_cb;
     PyObject *callback = tdl_dict_get(dict, name);
     if (callback == NULL || callback == Py_None) {
         Py_XDECREF(callback);
+        loop->writers_expected = st->objects.aio_writer_init_code == NULL ? 0 : LOOKS;
         return PyErr_Occurred() ? -1 : 0;
     }
     PyTypeObject *type = st->objects.StreamGreeter;
@@ -125,6 +132,28 @@ expect_writer(struct tdl_state *st, PyObject *protocol, PyObject *dict)
     self->callback = callback;
     int r = PyDict_SetItem(dict, name, (PyObject *)self);
     Py_DECREF(self);
+    return r;
+}
+
+/* ---- the writer of open_connection() -------------------------------------------------- */
+
+/* The first thing that StreamWriter.__init__() calls is loop.create_future(). */
+static int
+on_create_future(LoopObject *loop)
+{
+    struct tdl_state *st = loop->st;
+    loop->writers_expected--;
+    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    PyCodeObject *code = frame == NULL ? NULL : PyFrame_GetCode(frame);
+    bool ours = code != NULL && (PyObject *)code == st->objects.aio_writer_init_code;
+    Py_XDECREF(code);
+    if (!ours)
+        return 0;
+    PyObject *locals = PyFrame_GetLocals(frame);
+    PyObject *writer = locals == NULL ? NULL : PyMapping_GetItemString(locals, "self");
+    int r = writer == NULL ? -1 : adopt_writer(st, writer);
+    Py_XDECREF(writer);
+    Py_XDECREF(locals);
     return r;
 }
 
@@ -150,12 +179,11 @@ adopt_reader(struct tdl_state *st, PyObject *ref)
     return r;
 }
 
+/* A StreamReaderProtocol. */
 static int
-adopt(struct tdl_state *st, PyObject *protocol, bool first, PyObject **sink)
+adopt_protocol(LoopObject *loop, PyObject *protocol, bool first, PyObject **sink)
 {
-    *sink = NULL;
-    if (!Py_IS_TYPE(protocol, st->objects.aio_reader_protocol))
-        return 0;
+    struct tdl_state *st = loop->st;
     int r = tdl_stock_unchanged(st, TDL_STOCK_PROTOCOL);
     PyObject *dict = r <= 0 ? NULL : PyObject_GenericGetDict(protocol, NULL);
     if (dict == NULL)
@@ -163,13 +191,58 @@ adopt(struct tdl_state *st, PyObject *protocol, bool first, PyObject **sink)
     PyObject *ref = tdl_dict_get(dict, st->names._stream_reader_wr);
     r = ref == NULL ? (PyErr_Occurred() ? -1 : 0) : adopt_reader(st, ref);
     if (r > 0 && first)
-        r = expect_writer(st, protocol, dict) < 0 ? -1 : 1;
+        r = expect_writer(loop, protocol, dict) < 0 ? -1 : 1;
     Py_DECREF(dict);
     if (r > 0)
         *sink = ref;
     else
         Py_XDECREF(ref);
     return r < 0 ? -1 : 0;
+}
+
+/* TLS: the streams are behind asyncio's protocol, which feeds them. */
+static int
+adopt_behind(LoopObject *loop, PyObject *protocol, bool first)
+{
+    PyObject *dict = PyObject_GenericGetDict(protocol, NULL);
+    PyObject *app = dict == NULL ? NULL : tdl_dict_get(dict, loop->st->names._app_protocol);
+    PyObject *sink = NULL;
+    int r = app == NULL && PyErr_Occurred() ? -1 : 0;
+    if (app != NULL && Py_IS_TYPE(app, loop->st->objects.aio_reader_protocol))
+        r = adopt_protocol(loop, app, first, &sink);
+    Py_XDECREF(sink);
+    Py_XDECREF(app);
+    Py_XDECREF(dict);
+    return r;
+}
+
+static int
+adopt(LoopObject *loop, PyObject *protocol, bool first, PyObject **sink)
+{
+    *sink = NULL;
+    if (Py_IS_TYPE(protocol, loop->st->objects.aio_reader_protocol))
+        return adopt_protocol(loop, protocol, first, sink);
+    if (first && Py_IS_TYPE(protocol, loop->st->objects.aio_tls_protocol))
+        return adopt_behind(loop, protocol, first);
+    return 0;
+}
+
+PyObject *
+tdl_adopt_stream(PyObject *module, PyObject *stream)
+{
+    struct tdl_state *st = tdl_state_of(module);
+    int r = 0;
+    if (Py_IS_TYPE(stream, st->objects.aio_writer))
+        r = adopt_writer(st, stream);
+    else if (Py_IS_TYPE(stream, st->objects.aio_reader)) {
+        r = tdl_stock_unchanged(st, TDL_STOCK_READER);
+        if (r > 0)
+            r = tdl_reader_adopt(st, stream);
+    }
+    if (r < 0)
+        return NULL;
+    return PyBool_FromLong(Py_IS_TYPE(stream, st->objects.StreamWriter) ||
+                           Py_IS_TYPE(stream, st->objects.StreamReader));
 }
 
 /* Whether data that comes for `protocol` still goes straight to the reader of `sink`. */
@@ -221,7 +294,7 @@ feed(struct tdl_state *st, PyObject *sink, PyObject *protocol, PyObject *data)
     return r;
 }
 
-static const struct tdl_stream_hooks hooks = {adopt, feed};
+static const struct tdl_stream_hooks hooks = {adopt, on_create_future, feed};
 
 int
 tdl_adopt_exec(PyObject *module)

@@ -6,6 +6,10 @@
 
 #include "py/state.h"
 
+/* _adopt_stream(stream): make a StreamReader or StreamWriter one of ours, if it is
+ * exactly asyncio's.  Returns whether it is one now. */
+PyObject *tdl_adopt_stream(PyObject *module, PyObject *stream);
+
 /* Module exec for what needs asyncio: from now on transports hand streams to us.
  * Returns 0 or -1 with an exception set. */
 int tdl_adopt_exec(PyObject *module);

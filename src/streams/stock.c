@@ -139,6 +139,19 @@ static PyType_Spec anchor_spec = {
     .slots = anchor_slots,
 };
 
+/* By its code StreamWriter.__init__() is known when it runs. */
+static int
+note_init_code(struct tdl_objects *o)
+{
+    PyObject *init = PyObject_GetAttrString((PyObject *)o->aio_writer, "__init__");
+    if (init == NULL)
+        return -1;
+    if (PyFunction_Check(init))
+        o->aio_writer_init_code = Py_NewRef(PyFunction_GET_CODE(init));
+    Py_DECREF(init);
+    return 0;
+}
+
 int
 tdl_stock_exec(PyObject *module)
 {
@@ -150,7 +163,13 @@ tdl_stock_exec(PyObject *module)
         {NULL, NULL},
     };
     enum { PROTOCOL_METHODS = sizeof protocol_methods / sizeof protocol_methods[0] };
+    const struct tdl_import process[] = {
+        {"SubprocessStreamProtocol", (PyObject **)&o->aio_process_protocol}, {NULL, NULL}};
+    const struct tdl_import tls[] = {{"SSLProtocol", (PyObject **)&o->aio_tls_protocol},
+                                     {NULL, NULL}};
     if (tdl_state_import("asyncio.streams", classes) < 0 ||
+        tdl_state_import("asyncio.subprocess", process) < 0 ||
+        tdl_state_import("asyncio.sslproto", tls) < 0 || note_init_code(o) < 0 ||
         tdl_state_add_type(module, &anchor_spec, &o->StreamAnchor) < 0 ||
         note_methods(o->aio_reader, reader_methods, TDL_STOCK_READER_METHODS,
                      &o->stock_reader_methods) < 0 ||

@@ -23,6 +23,7 @@ init_streams(PyObject *module, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef functions[] = {
     {"_init_streams", init_streams, METH_NOARGS, NULL},
+    {"_adopt_stream", tdl_adopt_stream, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

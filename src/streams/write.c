@@ -30,42 +30,57 @@ call_stock(struct tdl_state *st, int index, PyObject *op, PyObject *const *args,
     return r;
 }
 
-/* The transport, if it is one of ours; new, or NULL with or without an exception. */
-static TransportObject *
-native_transport(struct tdl_state *st, PyObject *op)
+/* transport.write(data), of whatever transport. */
+static PyObject *
+write_to(struct tdl_state *st, PyObject *transport, PyObject *data)
 {
-    PyObject *transport = own(op, st->names._transport);
-    if (transport != NULL && !tdl_transport_check(st, transport))
-        Py_CLEAR(transport);
-    return (TransportObject *)transport;
+    if (tdl_transport_check(st, transport))
+        return tdl_transport_write((TransportObject *)transport, data);
+    PyObject *r = PyObject_CallMethodOneArg(transport, st->names.write, data);
+    if (r == NULL)
+        return NULL;
+    Py_DECREF(r);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
 writer_write(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_state *st = tdl_state_by_type(Py_TYPE(op));
-    TransportObject *transport =
-        st == NULL || nargs != 1 || kwnames != NULL ? NULL : native_transport(st, op);
+    if (st == NULL)
+        return NULL;
+    PyObject *transport = nargs != 1 || kwnames != NULL ? NULL : own(op, st->names._transport);
     if (transport == NULL)
-        return st == NULL || PyErr_Occurred()
-                   ? NULL
-                   : call_stock(st, TDL_STOCK_WRITE, op, args, nargs, kwnames);
-    PyObject *r = tdl_transport_write(transport, args[0]);
+        return PyErr_Occurred() ? NULL
+                                : call_stock(st, TDL_STOCK_WRITE, op, args, nargs, kwnames);
+    PyObject *r = write_to(st, transport, args[0]);
     Py_DECREF(transport);
     return r;
+}
+
+/* Whether the transport is closing: 1 or 0, or -1 with an exception set. */
+static int
+is_closing(struct tdl_state *st, PyObject *transport)
+{
+    if (tdl_transport_check(st, transport))
+        return ((TransportObject *)transport)->closing;
+    PyObject *r = PyObject_CallMethodNoArgs(transport, st->names.is_closing);
+    int closing = r == NULL ? -1 : PyObject_IsTrue(r);
+    Py_XDECREF(r);
+    return closing;
 }
 
 static PyObject *
 writer_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     struct tdl_state *st = tdl_state_by_type(Py_TYPE(op));
-    TransportObject *transport = st == NULL ? NULL : native_transport(st, op);
-    if (transport == NULL)
-        return st == NULL || PyErr_Occurred()
-                   ? NULL
-                   : call_stock(st, TDL_STOCK_IS_CLOSING, op, NULL, 0, NULL);
-    PyObject *r = PyBool_FromLong(transport->closing);
-    Py_DECREF(transport);
+    PyObject *transport = st == NULL ? NULL : own(op, st->names._transport);
+    PyObject *r = NULL;
+    if (transport != NULL && tdl_transport_check(st, transport))
+        r = PyBool_FromLong(((TransportObject *)transport)->closing);
+    else if (st != NULL && !PyErr_Occurred())
+        r = call_stock(st, TDL_STOCK_IS_CLOSING, op, NULL, 0, NULL);
+    Py_XDECREF(transport);
     return r;
 }
 
@@ -100,7 +115,8 @@ protocol_is_well(struct tdl_state *st, PyObject *dict)
 {
     PyObject *protocol = tdl_dict_get(dict, st->names._protocol);
     bool well = false;
-    if (protocol != NULL && Py_IS_TYPE(protocol, st->objects.aio_reader_protocol)) {
+    if (protocol != NULL && (Py_IS_TYPE(protocol, st->objects.aio_reader_protocol) ||
+                             Py_IS_TYPE(protocol, st->objects.aio_process_protocol))) {
         PyObject *attributes = PyObject_GenericGetDict(protocol, NULL);
         well = attributes != NULL && is_false(attributes, st->names._connection_lost) &&
                is_false(attributes, st->names._paused) &&
@@ -111,16 +127,16 @@ protocol_is_well(struct tdl_state *st, PyObject *dict)
     return well;
 }
 
-/* Whether the transport is not closing: 1 or 0, or -1 with an exception set. */
+/* Whether the transport is there and not closing: 1 or 0, or -1 with an exception. */
 static int
 transport_is_open(struct tdl_state *st, PyObject *dict)
 {
     PyObject *transport = tdl_dict_get(dict, st->names._transport);
-    int open = 0;
-    if (transport != NULL && tdl_transport_check(st, transport))
-        open = !((TransportObject *)transport)->closing;
-    Py_XDECREF(transport);
-    return open;
+    if (transport == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    int closing = is_closing(st, transport);
+    Py_DECREF(transport);
+    return closing < 0 ? -1 : !closing;
 }
 
 static enum tdl_attempt
@@ -130,8 +146,8 @@ attempt_drain(OperationObject *self, PyObject **result)
     PyObject *dict = PyObject_GenericGetDict(self->owner, NULL);
     if (dict == NULL)
         return TDL_ATTEMPT_FAILED;
-    bool drained = reader_is_well(st, dict) && transport_is_open(st, dict) > 0 &&
-                   protocol_is_well(st, dict);
+    bool drained = reader_is_well(st, dict) && protocol_is_well(st, dict) &&
+                   transport_is_open(st, dict) > 0;
     Py_DECREF(dict);
     if (PyErr_Occurred())
         return TDL_ATTEMPT_FAILED;

@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 
 import pytest
+import treadle
 from support.packages import need
+from support.streaming import is_native
 
 need("trustme")
 
@@ -28,6 +30,8 @@ def test_tls(run, tls, size):
         server = await asyncio.start_server(upper, "127.0.0.1", 0, ssl=tls.server, limit=2**20)
         port = server.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("localhost", port, ssl=tls.client, limit=2**20)
+        ours = isinstance(asyncio.get_running_loop(), treadle.EventLoop)
+        assert (is_native(reader), is_native(writer)) == (ours, ours)
         line = b"x" * size + b"\n"
         for _ in range(5):
             writer.write(line)

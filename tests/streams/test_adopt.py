@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 import weakref
@@ -252,6 +253,120 @@ def test_a_server_that_stops_at_once(loop):
         await asyncio.sleep(0.01)
 
     loop.run_until_complete(main())
+
+
+def test_writers_of_clients(loop):
+    """open_connection() makes its writer in Python; it is found when it is made."""
+
+    async def answer(reader, writer):
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def client(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"line\n")
+        await writer.drain()
+        assert await reader.readline() == b"line\n"
+        writer.close()
+        return is_native(reader), is_native(writer)
+
+    async def main():
+        server, port = await serve(answer)
+        found = await asyncio.gather(*(client(port) for _ in range(20)))
+        server.close()
+        return set(found)
+
+    ours = isinstance(loop, treadle.EventLoop)
+    assert loop.run_until_complete(asyncio.wait_for(main(), 10)) == {(ours, ours)}
+
+
+def test_writers_by_hand(loop):
+    """A subclass stays what it is, and futures of others are not confused with a writer's."""
+
+    class Writer(asyncio.StreamWriter):
+        pass
+
+    ends = Ends(loop)
+    for _ in range(300):
+        loop.create_future()
+    parts = ends.writer.transport, ends.writer._protocol, ends.reader, loop
+    mine = Writer(*parts)
+    assert type(mine) is Writer
+    late = asyncio.StreamWriter(*parts)
+    assert not is_native(late)
+    late.write(b"x")
+    assert ends.peer.recv(1) == b"x"
+    ends.close()
+
+
+def test_pipes(loop):
+    """A reader of a pipe, as programs make one for their standard input."""
+    source, sink = os.pipe()
+
+    async def main():
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", 0))
+        os.write(sink, b"one\ntwo\nthree")
+        os.close(sink)
+        got = [line async for line in reader]
+        transport.close()
+        return got, is_native(reader)
+
+    native = isinstance(loop, treadle.EventLoop)
+    assert loop.run_until_complete(asyncio.wait_for(main(), 10)) == ([b"one\n", b"two\n", b"three"], native)
+
+
+def test_processes(loop):
+    program = "import sys\nfor line in sys.stdin: print(line.upper(), end='', flush=True)\nprint('end', file=sys.stderr)"
+
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )
+        for line in b"one\n", b"two\n":
+            process.stdin.write(line)
+            await process.stdin.drain()
+            assert await process.stdout.readline() == line.upper()
+        natives = {is_native(stream) for stream in (process.stdin, process.stdout, process.stderr)}
+        rest = await process.communicate(b"three\n")
+        return rest, natives
+
+    if not isinstance(loop, treadle.EventLoop) and sys.version_info < (3, 12):
+        asyncio.get_child_watcher().attach_loop(loop)
+        asyncio.set_event_loop(loop)
+    try:
+        found = loop.run_until_complete(asyncio.wait_for(main(), 30))
+    finally:
+        asyncio.set_event_loop(None)
+    assert found == ((b"THREE\n", b"end\n"), {isinstance(loop, treadle.EventLoop)})
+
+
+def test_adopting_by_hand(ends):
+    from treadle import _native
+
+    assert _native._adopt_stream(5) is False
+    reader = asyncio.StreamReader(loop=ends.loop)
+    reader.feed_data(b"a\nb")
+    assert _native._adopt_stream(reader) is True and _native._adopt_stream(reader) is True
+    assert ends.run(reader.readline()) == b"a\n"
+
+
+def test_in_the_middle_of_a_read(ends):
+    """A reader that asyncio's code waits for becomes ours meanwhile."""
+    from treadle import _native
+
+    async def main():
+        reader = asyncio.StreamReader()
+        tasks = asyncio.create_task(reader.readline())
+        await asyncio.sleep(0)
+        assert _native._adopt_stream(reader)
+        reader.feed_data(b"li")
+        await asyncio.sleep(0)
+        reader.feed_data(b"ne\nrest")
+        return await tasks, bytes(reader._buffer)
+
+    assert ends.run(main()) == (b"line\n", b"rest")
 
 
 def test_many_connections(loop):
