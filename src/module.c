@@ -17,10 +17,19 @@ static int
 module_exec(PyObject *module)
 {
     static int (*const parts[])(PyObject *) = {
-        /* clang-format off: one a line */
-        tdl_condition_exec,    tdl_future_exec,  tdl_wait_proxy_exec, tdl_wait_exec,
-        tdl_as_completed_exec, tdl_bridge_exec,  tdl_threads_exec,    tdl_procs_exec,
-        tdl_loop_exec,         tdl_streams_exec, tdl_sync_exec,
+        /* one a line */
+        /* clang-format off */
+        tdl_condition_exec,
+        tdl_future_exec,
+        tdl_wait_proxy_exec,
+        tdl_wait_exec,
+        tdl_as_completed_exec,
+        tdl_bridge_exec,
+        tdl_threads_exec,
+        tdl_procs_exec,
+        tdl_loop_exec,
+        tdl_streams_exec,
+        tdl_sync_exec,
         /* clang-format on */
     };
     struct tdl_state *st = tdl_state_of(module);

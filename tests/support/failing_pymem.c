@@ -23,7 +23,8 @@ is_deadly(void *const *frames, int depth)
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
     Dl_info info;
     for (int i = 1; i < depth && i < 4; i++)
-        if (dladdr(frames[i], &info) != 0 && info.dli_sname != NULL && strcmp(info.dli_sname, "PyList_New") == 0)
+        if (dladdr(frames[i], &info) != 0 && info.dli_sname != NULL &&
+            strcmp(info.dli_sname, "PyList_New") == 0)
             return 1;
 #endif
     return depth == 0;
@@ -81,13 +82,15 @@ passing_free(void *context, void *block)
 void
 failing_pymem_watch(uintptr_t from, uintptr_t to)
 {
-    static const PyMemAllocatorDomain domains[] = {PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
+    static const PyMemAllocatorDomain domains[] = {PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM,
+                                                   PYMEM_DOMAIN_OBJ};
     void *frames[NEAR];
     backtrace(frames, NEAR); /* the first call loads a library */
     low = from;
     high = to;
     for (int i = 0; i < 3; i++) {
-        PyMemAllocatorEx hook = {&below[i], failing_malloc, failing_calloc, failing_realloc, passing_free};
+        PyMemAllocatorEx hook = {&below[i], failing_malloc, failing_calloc, failing_realloc,
+                                 passing_free};
         PyMem_GetAllocator(domains[i], &below[i]);
         PyMem_SetAllocator(domains[i], &hook);
     }
