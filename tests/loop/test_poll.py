@@ -87,15 +87,21 @@ def test_what_a_signal_handler_raises_ends_the_run(loop):
     def handler(*_):
         raise Enough
 
+    def interrupt():
+        while not loop.is_running():
+            time.sleep(0.001)
+        time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
     before = signal.signal(signal.SIGUSR1, handler)
-    timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1))
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     loop.call_later(30, loop.stop)
     try:
-        timer.start()
         with pytest.raises(Enough):
             loop.run_forever()
     finally:
-        timer.join()
+        thread.join()
         signal.signal(signal.SIGUSR1, before)
 
 

@@ -71,5 +71,5 @@ def _exit_with_parent() -> None:
 if __name__ == "__main__":
     try:
         serve(float(sys.argv[1]))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):  # the demo went before it had read where we listen
         os._exit(0)
