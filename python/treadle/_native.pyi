@@ -206,9 +206,37 @@ class ProcessPoolBase:
         self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Future[_T]: ...
     def stats(self) -> _ProcStats: ...
+    def _map(
+        self,
+        fn: Callable[..., _T],
+        items: Any,
+        timeout: float | None,
+        chunksize: int,
+        buffersize: int,
+        unordered: bool,
+        star: bool,
+        retries: int,
+        limit: float,
+        /,
+    ) -> ProcMap[_T]: ...
     def _setup(
         self, max_workers: int, max_tasks: int, respawn: bool, pickler: Any, /
     ) -> ProcPool: ...
+
+# The items and results of one map(), and some of them; they have no methods.
+@final
+class ProcBatch: ...
+
+@final
+class ProcChunk: ...
+
+@final
+class ProcMap(Generic[_T]):
+    """What map() and map_unordered() of a process pool return."""
+
+    def __iter__(self) -> ProcMap[_T]: ...
+    def __next__(self) -> _T: ...
+    def close(self) -> None: ...
 
 def _init_procs(with_cause: Callable[[BaseException], BaseException], /) -> None: ...
 def _work(

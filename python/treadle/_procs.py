@@ -1,21 +1,25 @@
 """ProcessPoolExecutor: the executor class around the native pool."""
 
+import operator
 import os
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor as _StandardExecutor
 from concurrent.futures import process as _process
 from concurrent.futures.process import BrokenProcessPool as BrokenProcessPool
 from traceback import format_exception
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
-from . import _native, _workers
+from . import _native, _progress, _workers
+from ._submitting_map import submitting_map
 
 # the stubs of the standard library leave out what is private
 _standard: Any = _process
+
+_T = TypeVar("_T")
 
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 _ABRUPTLY = (
@@ -230,6 +234,94 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         assert process.pid is not None
         self._processes[process.pid] = process
         pool._worker_started(index, process.pid)
+
+    def _start_map(
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | None,
+        buffersize: int | None,
+        unordered: bool,
+        options: tuple[int, float] = (0, 0.0),
+    ) -> Iterator[Any]:
+        if type(self).submit is not ProcessPoolExecutor.submit or "submit" in self.__dict__:
+            # a subclass that does something in submit() means it for map() too
+            return submitting_map(self, fn, iterables, timeout, buffersize, unordered)
+        star = len(iterables) != 1
+        items: Iterable[Any] = zip(*iterables) if star else iter(iterables[0])
+        if buffersize is None:
+            items = list(items)
+        count = operator.length_hint(items, self._max_workers)
+        for _ in range(min(count, self._max_workers)):
+            if len(self._processes or ()) < self._max_workers:
+                self._spawn_worker()
+        return self._map(
+            fn, items, timeout, chunksize or 0, buffersize or 0, unordered, star, *options
+        )
+
+    def _checked_map(
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | None,
+        buffersize: int | None,
+        progress: Any,
+        unordered: bool,
+        options: tuple[int, float] = (0, 0.0),
+    ) -> Iterator[Any]:
+        if chunksize is not None and chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        arguments = (fn, iterables, timeout, chunksize, buffersize, unordered, options)
+        if not _progress.check(progress):
+            return self._start_map(*arguments)
+        bar = _progress.prepare(progress, iterables)
+        return _progress.ProgressIterator(self._start_map(*arguments), bar, ours=progress is True)
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        progress: Any = None,
+    ) -> Iterator[_T]:
+        """Return an iterator over ``fn(*items)`` for the items of ``iterables``, in order.
+
+        All items are taken at once, or ``buffersize`` of them at any time: then an
+        endless input is fine. Workers get ``chunksize`` items at a time; without it,
+        as many as take about a millisecond. ``timeout`` is in seconds from this call;
+        TimeoutError when a result is not there by then. An exception of ``fn`` is
+        raised where its result would be, and ends the iterator. Closing it cancels
+        what no worker has begun. ``progress`` is True for a tqdm bar, or an object
+        with ``update(n)``.
+
+        As ``concurrent.futures.ProcessPoolExecutor.map()``, without a future for each
+        item; a chunk's results before an exception are not lost.
+        """
+        return self._checked_map(
+            fn, iterables, timeout, chunksize, buffersize, progress, unordered=False
+        )
+
+    def map_unordered(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        progress: Any = None,
+    ) -> Iterator[_T]:
+        """As map(), but the results of chunks come in the order in which they are ready."""
+        return self._checked_map(
+            fn, iterables, timeout, chunksize, buffersize, progress, unordered=True
+        )
 
     def _replace_worker(self) -> None:
         with self._shutdown_lock:

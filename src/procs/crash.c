@@ -165,6 +165,7 @@ pool_break(ProcPoolObject *pool, PyObject *args)
         tdl_procs_fail_locked(pool, task, exception);
         tdl_lock_release(&pool->lock);
     }
+    tdl_procs_abandon_hungry(pool, make);
     tdl_procs_deliver(pool, true);
     tdl_procs_ring(pool);
     Py_RETURN_NONE;
@@ -206,6 +207,7 @@ pool_cancel_all(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
         tdl_codec_drop(pool->codec, task->call.data, task->call.size);
         tdl_task_unref(task);
     }
+    tdl_procs_abandon_hungry(pool, pool->st->objects.CancelledError);
     tdl_procs_ring(pool);
     Py_RETURN_NONE;
 }

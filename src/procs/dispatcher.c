@@ -70,7 +70,8 @@ is_drained_locked(ProcPoolObject *pool)
 {
     return atomic_load_explicit(&pool->closed, memory_order_relaxed) &&
            atomic_load_explicit(&pool->outstanding, memory_order_relaxed) == 0 &&
-           pool->queue.first == NULL && pool->over.first == NULL && pool->victims.first == NULL;
+           pool->queue.first == NULL && pool->over.first == NULL &&
+           pool->victims.first == NULL && pool->hungry == NULL;
 }
 
 /* Returns whether the dispatcher's work is done. */
@@ -90,6 +91,16 @@ look_around(ProcPoolObject *pool)
     tdl_lock_release(&pool->lock);
     tdl_wakes_fire(pool, &wakes);
     return finished;
+}
+
+static bool
+is_hungry(ProcPoolObject *pool)
+{
+    tdl_lock_acquire(&pool->lock);
+    bool hungry =
+        pool->hungry != NULL && pool->queue.first == NULL && tdl_procs_has_room_locked(pool);
+    tdl_lock_release(&pool->lock);
+    return hungry;
 }
 
 /* Wait for something to do.  Returns the index of a worker that has ended, or -1. */
@@ -130,7 +141,8 @@ run_detached(ProcPoolObject *pool)
 {
     for (;;) {
         collect_all(pool);
-        if (atomic_load_explicit(&pool->over_count, memory_order_acquire) > 0)
+        if (atomic_load_explicit(&pool->over_count, memory_order_acquire) > 0 ||
+            is_hungry(pool))
             return -1;
         if (look_around(pool))
             return -2;
@@ -152,6 +164,7 @@ pool_dispatch(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
         int r = run_detached(pool);
         PyEval_RestoreThread(tstate);
         tdl_procs_deliver(pool, true);
+        tdl_procs_feed_hungry(pool);
         if (r >= 0)
             return PyLong_FromLong(r);
         if (r == -2)

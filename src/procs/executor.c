@@ -1,8 +1,9 @@
 /* ProcessPoolBase: the native side of treadle.ProcessPoolExecutor. */
-#include "procs/pool.h"
+#include "procs/map.h"
 #include "procs/procs.h"
 #include "py/args.h"
 #include "py/errors.h"
+#include "py/timeout.h"
 
 typedef struct {
     PyObject_HEAD
@@ -105,6 +106,36 @@ executor_submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs
     return submit(self, args, nargs, kwnames, &options);
 }
 
+/* _map(fn, items, timeout, chunksize, buffersize, unordered, star, retries, limit): see
+ * tdl_procs_batch_new(); `timeout` in seconds from now, `limit` of a chunk. */
+static PyObject *
+executor_map(ProcessPoolObject *self, PyObject *args)
+{
+    PyObject *function, *items, *timeout;
+    int unordered, star, retries;
+    double limit;
+    int64_t deadline;
+    struct tdl_procs_map_options options = {0};
+    if (!PyArg_ParseTuple(args, "OOOnnppid:_map", &function, &items, &timeout,
+                          &options.chunksize, &options.buffersize, &unordered, &star, &retries,
+                          &limit))
+        return NULL;
+    ProcPoolObject *pool = pool_of(self);
+    if (pool == NULL || tdl_procs_check_open(pool) < 0 ||
+        tdl_timeout_deadline(timeout, &deadline) < 0)
+        return NULL;
+    options.unordered = unordered;
+    options.star = star;
+    options.retries = retries;
+    options.timeout = (int64_t)(limit * 1e9);
+    ProcBatchObject *batch = tdl_procs_batch_new(pool, function, items, &options);
+    if (batch == NULL)
+        return NULL;
+    PyObject *map = tdl_procs_batch_feed(batch) < 0 ? NULL : tdl_procs_map_new(batch, deadline);
+    Py_DECREF(batch);
+    return map;
+}
+
 /* _setup(max_workers, max_tasks, respawn, pickler): returns the pool. */
 static PyObject *
 executor_setup(ProcessPoolObject *self, PyObject *args)
@@ -143,6 +174,7 @@ static PyMethodDef executor_methods[] = {
      "The call is pickled at once; if that fails the future has the exception. Raises\n"
      "RuntimeError after shutdown and BrokenProcessPool after a worker was lost. As\n"
      "concurrent.futures.Executor.submit()."},
+    {"_map", (PyCFunction)executor_map, METH_VARARGS, NULL},
     {"_setup", (PyCFunction)executor_setup, METH_VARARGS, NULL},
     {"stats", (PyCFunction)executor_stats, METH_NOARGS,
      "stats($self, /)\n--\n\n"

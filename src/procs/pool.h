@@ -16,6 +16,7 @@
 #include "procs/task.h"
 
 typedef struct ProcPoolObject ProcPoolObject;
+typedef struct ProcBatchObject ProcBatchObject;
 
 enum tdl_proc_state {
     TDL_PROC_STARTING, /* has not reported that it is ready */
@@ -74,6 +75,7 @@ struct ProcPoolObject {
     struct tdl_tasks queue;                    /* not sent */
     struct tdl_tasks over;                     /* outcome in, not completed */
     struct tdl_tasks victims;                  /* begun by a worker that has died */
+    ProcBatchObject *hungry;                   /* strong: maps with items in no chunk */
     _Atomic uint32_t over_count;               /* of `over`; a hint */
     _Atomic uint32_t outstanding;              /* tasks sent whose outcome is not in */
     _Atomic uint32_t max_workers;
@@ -126,6 +128,13 @@ void tdl_procs_dismiss_locked(ProcPoolObject *pool, struct tdl_proc *proc,
 /* A worker has nothing to do and nothing is queued: take tasks back from one that has
  * some waiting. */
 void tdl_procs_balance_locked(ProcPoolObject *pool);
+
+/* Whether some worker may be sent one more. */
+bool tdl_procs_has_room_locked(ProcPoolObject *pool);
+
+/* Take back the chunks of a batch that no worker has begun: they go to `tasks`. */
+void tdl_procs_take_back_locked(ProcPoolObject *pool, const ProcBatchObject *batch,
+                                struct tdl_tasks *tasks);
 
 /* Take a task that was sent back, unless its worker has begun it. */
 bool tdl_procs_revoke_locked(ProcPoolObject *pool, struct tdl_task *task);
@@ -193,6 +202,17 @@ tdl_procs_of(struct tdl_source *source)
 
 /* What tasks of submit() do. */
 extern const struct tdl_task_ops tdl_future_task_ops;
+
+/* ---- map_batch.c -------------------------------------------------------------------- */
+
+/* Cut chunks for the workers that have room.  Thread state: attached. */
+void tdl_procs_feed_hungry(ProcPoolObject *pool);
+
+/* Drop the items that are in no chunk; their maps end with what make() returns. */
+void tdl_procs_abandon_hungry(ProcPoolObject *pool, PyObject *make);
+
+/* Whether `task` is a chunk of `batch` without an outcome. */
+bool tdl_procs_is_chunk_of(struct tdl_task *task, const ProcBatchObject *batch);
 
 /* ---- crash.c: workers that end ------------------------------------------------------ */
 

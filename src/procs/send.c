@@ -86,6 +86,12 @@ pick_locked(ProcPoolObject *pool)
     return index < 0 ? NULL : pool->procs[index];
 }
 
+bool
+tdl_procs_has_room_locked(ProcPoolObject *pool)
+{
+    return first_from(pool->room, 0) >= 0;
+}
+
 /* ---- sending ------------------------------------------------------------------------ */
 
 /* Put as much of `out` into the ring as fits.  Returns 1 when all is in, 0 or -errno. */
@@ -303,4 +309,27 @@ tdl_procs_balance_locked(ProcPoolObject *pool)
             take_half(pool, proc))
             return;
     }
+}
+
+void
+tdl_procs_take_back_locked(ProcPoolObject *pool, const ProcBatchObject *batch,
+                           struct tdl_tasks *tasks)
+{
+    struct tdl_tasks others;
+    struct tdl_task *task;
+    tdl_tasks_init(&others);
+    while ((task = tdl_tasks_pop(&pool->queue)) != NULL)
+        tdl_tasks_push(tdl_procs_is_chunk_of(task, batch) ? tasks : &others, task);
+    tdl_tasks_move(&pool->queue, &others);
+    for (uint32_t i = 0; i < pool->proc_end; i++) {
+        struct tdl_proc *proc = pool->procs[i];
+        for (uint32_t k = 0; proc != NULL && k < TDL_LINK_TASKS; k++) {
+            task = proc->tasks[k];
+            if (task != NULL && tdl_procs_is_chunk_of(task, batch) &&
+                tdl_procs_revoke_locked(pool, task))
+                tdl_tasks_push(tasks, task);
+        }
+    }
+    for (task = tasks->first; task != NULL; task = task->next)
+        task->place = TDL_TASK_GONE;
 }

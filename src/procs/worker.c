@@ -123,6 +123,55 @@ run_call(struct worker *worker, const struct tdl_frame *frame, const uint8_t *da
     return result;
 }
 
+/* Call `function` for each item, up to the first that raises.  Returns the list of what
+ * was returned, with or without an exception set; NULL with one. */
+static PyObject *
+run_items(PyObject *function, PyObject *items, bool star)
+{
+    Py_ssize_t count = PyList_GET_SIZE(items);
+    PyObject *values = PyList_New(0);
+    for (Py_ssize_t i = 0; values != NULL && i < count; i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        PyObject *value =
+            star ? PyObject_CallObject(function, item) : PyObject_CallOneArg(function, item);
+        if (value == NULL)
+            break;
+        if (PyList_Append(values, value) < 0)
+            Py_CLEAR(values);
+        Py_DECREF(value);
+    }
+    return values;
+}
+
+/* Encode the list of values at the end of `worker->out`; up to the first that cannot be,
+ * which then leaves an exception set.  Returns 0 or -1 if nothing could be. */
+static int
+put_values(struct worker *worker, PyObject *values)
+{
+    if (tdl_codec_put_value(worker->codec, &worker->out, values) == 0)
+        return 0;
+    PyErr_Clear();
+    Py_ssize_t good = 0;
+    struct tdl_bytes trial;
+    tdl_bytes_init(&trial);
+    while (good < PyList_GET_SIZE(values) &&
+           tdl_codec_put_value(worker->codec, &trial, PyList_GET_ITEM(values, good)) == 0) {
+        tdl_codec_drop(worker->codec, trial.data, trial.size);
+        tdl_bytes_reset(&trial);
+        good++;
+    }
+    tdl_bytes_fini(&trial);
+    PyObject *raised = tdl_err_take();
+    PyObject *prefix = PyList_GetSlice(values, 0, good);
+    int r = prefix == NULL ? -1 : tdl_codec_put_value(worker->codec, &worker->out, prefix);
+    Py_XDECREF(prefix);
+    if (r == 0 && raised != NULL)
+        tdl_err_put_steal(raised);
+    else
+        Py_XDECREF(raised);
+    return r;
+}
+
 /* Encode the raised exception.  Returns 0 or -1 with an exception set. */
 static int
 put_raised(struct worker *worker)
@@ -133,10 +182,60 @@ put_raised(struct worker *worker)
     return r;
 }
 
+/* Call it for each item.  Returns the values, with or without an exception set; NULL with
+ * one. */
+static PyObject *
+run_mapped(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data,
+           size_t size)
+{
+    struct tdl_call call;
+    PyObject *items, *star, *values = NULL;
+    if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0)
+        return NULL;
+    if (PyArg_ParseTuple(call.args, "O!O", &PyList_Type, &items, &star))
+        values = run_items(call.callable, items, star == Py_True);
+    PyObject *raised = tdl_err_take();
+    Py_DECREF(call.callable);
+    Py_DECREF(call.args);
+    Py_XDECREF(call.kwargs);
+    if (raised != NULL)
+        tdl_err_put_steal(raised);
+    return values;
+}
+
+/* Run a chunk of a map and encode what comes of it: the time it took, the values
+ * (`*split` bytes), and perhaps an exception.  Returns the kind of frame, or -1. */
+static int
+run_chunk(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data,
+          size_t size, uint32_t *split)
+{
+    int64_t start = tdl_clock_now();
+    PyObject *values = run_mapped(worker, frame, data, size);
+    int64_t ns = tdl_clock_now() - start;
+    PyObject *raised = tdl_err_take();
+    bool listed = values != NULL && tdl_bytes_append(&worker->out, &ns, sizeof ns) == 0 &&
+                  put_values(worker, values) == 0;
+    Py_XDECREF(values);
+    if (listed)
+        *split = (uint32_t)(worker->out.size - sizeof ns);
+    else
+        tdl_bytes_reset(&worker->out);
+    /* what could not be encoded comes before what was raised by a later item */
+    if (PyErr_Occurred())
+        Py_XSETREF(raised, tdl_err_take());
+    if (raised == NULL)
+        return listed ? TDL_FRAME_MAPPED : -1;
+    tdl_err_put_steal(raised);
+    return put_raised(worker) < 0 ? -1 : listed ? TDL_FRAME_MAPPED : TDL_FRAME_RAISED;
+}
+
 /* Run it and encode what comes of it.  Returns the kind of frame, or -1. */
 static int
-run_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
+run_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size,
+         uint32_t *split)
 {
+    if (frame->kind == TDL_FRAME_MAP)
+        return run_chunk(worker, frame, data, size, split);
     PyObject *result = run_call(worker, frame, data, size);
     if (result != NULL) {
         int r = tdl_codec_put_value(worker->codec, &worker->out, result);
@@ -171,11 +270,12 @@ do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *dat
     atomic_store_explicit(&shared->passed, frame->task + 1, memory_order_release);
     if (!mine)
         return 0;
-    int kind = run_task(worker, frame, data, size);
+    uint32_t split = 0;
+    int kind = run_task(worker, frame, data, size, &split);
     if (kind < 0)
         return -1;
     learn_duration(worker, tdl_clock_now() - start);
-    struct tdl_frame answer = {.kind = (uint16_t)kind, .task = frame->task};
+    struct tdl_frame answer = {.kind = (uint16_t)kind, .task = frame->task, .function = split};
     int r = send_out(worker, answer);
     atomic_store_explicit(&shared->running, 0, memory_order_release);
     tdl_bytes_reset(&worker->out);
@@ -194,6 +294,7 @@ do_message(struct worker *worker, const struct tdl_frame *frame, const uint8_t *
 {
     switch (frame->kind) {
     case TDL_FRAME_CALL:
+    case TDL_FRAME_MAP:
         return do_task(worker, frame, data, size) < 0 ? -1 : worker->left > 0;
     case TDL_FRAME_DEFINE:
         return tdl_codec_define(worker->codec, frame->function, data, size) < 0 ? -1 : 1;

@@ -133,6 +133,9 @@ struct tdl_objects {
     PyObject *with_cause; /* see procs/procs.c */
     PyTypeObject *ProcPool;
     PyTypeObject *ProcessPoolBase;
+    PyTypeObject *ProcBatch;
+    PyTypeObject *ProcChunk;
+    PyTypeObject *ProcMap;
     /* the loop, made by _init_loop() */
     PyObject *aio_extract_stack; /* asyncio.format_helpers.extract_stack */
     PyObject *aio_future;        /* asyncio.Future */

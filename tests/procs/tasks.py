@@ -100,3 +100,17 @@ class FailsToLoad:
 
 def return_fails_to_load():
     return FailsToLoad()
+
+
+def unpicklable_if_odd(number):
+    return Unpicklable() if number % 2 else number
+
+
+def wait_or_return(value):
+    return value if isinstance(value, int) else wait_for(value)
+
+
+def exit_if(number, which=50):
+    if number == which:
+        os._exit(1)
+    return number
