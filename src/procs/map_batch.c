@@ -392,6 +392,8 @@ tdl_procs_batch_feed(ProcBatchObject *batch)
     /* the input may be Python code, which may let another thread come here */
     if (!begin_feeding(batch))
         return 0;
+    /* while this thread is at it nobody else need come */
+    stop_being_hungry(batch);
     int r = 0;
     while (r == 0 && may_cut(batch) && has_room(batch->pool)) {
         PyObject *items = take_items(batch);
@@ -402,11 +404,11 @@ tdl_procs_batch_feed(ProcBatchObject *batch)
         r = send_chunk(batch, items);
         Py_DECREF(items);
     }
-    batch->feeding = false;
     if (r == 0 && may_cut(batch))
         become_hungry(batch);
-    else
-        stop_being_hungry(batch);
+    TDL_CRITICAL_BEGIN(batch);
+    batch->feeding = false;
+    TDL_CRITICAL_END();
     return r;
 }
 
