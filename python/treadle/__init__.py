@@ -32,7 +32,22 @@ if _TYPE_CHECKING:
     from ._policy import EventLoopPolicy, install
     from ._procs import BrokenProcessPool, ProcessPoolExecutor
     from ._runner import Runner, run
-    from ._sync import BoundedSemaphore, Event, Lock, Semaphore
+    from ._sync import (
+        Barrier,
+        BoundedSemaphore,
+        BrokenBarrierError,
+        Condition,
+        Event,
+        LifoQueue,
+        Lock,
+        PriorityQueue,
+        Queue,
+        QueueEmpty,
+        QueueFull,
+        QueueShutDown,
+        RLock,
+        Semaphore,
+    )
     from ._to_thread import to_thread
     from ._workers import worker_id
     from ._zygote import ZygoteContext
@@ -40,9 +55,19 @@ if _TYPE_CHECKING:
 # What needs asyncio or multiprocessing is imported when it is first asked for:
 # programs that only use threads do not pay for it.
 _LAZY = {
+    "Barrier": "_sync",
     "BoundedSemaphore": "_sync",
+    "BrokenBarrierError": "_sync",
+    "Condition": "_sync",
     "Event": "_sync",
+    "LifoQueue": "_sync",
     "Lock": "_sync",
+    "PriorityQueue": "_sync",
+    "Queue": "_sync",
+    "QueueEmpty": "_sync",
+    "QueueFull": "_sync",
+    "QueueShutDown": "_sync",
+    "RLock": "_sync",
     "Semaphore": "_sync",
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
@@ -76,19 +101,29 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Barrier",
     "BoundedSemaphore",
+    "BrokenBarrierError",
     "BrokenExecutor",
     "BrokenProcessPool",
     "BrokenThreadPool",
     "CancelledError",
+    "Condition",
     "Event",
     "EventLoop",
     "EventLoopPolicy",
     "Executor",
     "Future",
     "InvalidStateError",
+    "LifoQueue",
     "Lock",
+    "PriorityQueue",
     "ProcessPoolExecutor",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
+    "RLock",
     "Runner",
     "Semaphore",
     "ThreadPoolExecutor",

@@ -50,6 +50,13 @@
 #define TDL_AIO_SERVER_KNOWS_CLIENTS (PY_VERSION_HEX >= 0x030D0000)
 #define TDL_AIO_WRITES_LISTS (PY_VERSION_HEX >= 0x030C0000)
 
+/* What asyncio's Barrier says of a number of parties that is none. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define TDL_AIO_PARTIES_MESSAGE "parties must be >= 1"
+#else
+#define TDL_AIO_PARTIES_MESSAGE "parties must be > 0"
+#endif
+
 /* Make `bytes`, of which the caller has the only reference and the memory of which is
  * large enough, one of `size` bytes.  A hash that was computed is forgotten. */
 static inline void

@@ -63,8 +63,17 @@
     X(throw)                   \
     X(locked)                  \
     X(result)                  \
+    X(popleft)                 \
+    X(pop)                     \
+    X(qsize)                   \
+    X(put_nowait)              \
+    X(get_nowait)              \
+    X(wait)                    \
     X(Task)                    \
     X(_app_protocol)           \
+    X(_put)                    \
+    X(_get)                    \
+    X(_init)                   \
     X(_attach)                 \
     X(_call_connection_lost)   \
     X(_call_soon)              \
@@ -192,6 +201,19 @@ struct tdl_objects {
     PyTypeObject *LockBase;
     PyTypeObject *SemaphoreBase;
     PyTypeObject *EventBase;
+    PyTypeObject *AsyncConditionBase;
+    PyTypeObject *RLockBase;
+    PyTypeObject *BarrierBase;
+    PyObject *lock_class; /* treadle.Lock */
+    PyObject *BrokenBarrierError;
+    PyTypeObject *QueueBase;
+    PyTypeObject *LifoQueueBase;
+    PyTypeObject *PriorityQueueBase;
+    PyObject *QueueEmpty;
+    PyObject *QueueFull;
+    PyObject *QueueShutDown; /* asyncio's, or ours before 3.13 */
+    PyObject *heappush;
+    PyObject *heappop;
 };
 
 struct tdl_landing;

@@ -12,5 +12,9 @@ int tdl_sync_exec(PyObject *module);
 int tdl_lock_exec(PyObject *module);
 int tdl_semaphore_exec(PyObject *module);
 int tdl_event_exec(PyObject *module);
+int tdl_queue_exec(PyObject *module);
+int tdl_async_condition_exec(PyObject *module);
+int tdl_rlock_exec(PyObject *module);
+int tdl_barrier_exec(PyObject *module);
 
 #endif

@@ -38,6 +38,12 @@ MODULES = {
     "waitfor": (3, 11),
 }
 
+# Modules that are run once more with treadle's classes in the place of asyncio's, and those classes.
+SWAPPED = {
+    "own_locks": ("locks", ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
+    "own_queues": ("queues", ("LifoQueue", "PriorityQueue", "Queue", "QueueShutDown")),
+}
+
 # Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
 VARIANTS = re.compile("PyTask|PyFuture")
 
@@ -98,19 +104,35 @@ def install(loop_class):
 
 def available():
     """The names of the suites that this version has."""
-    return sorted([name for name, since in MODULES.items() if sys.version_info >= since] + [*MIXINS])
+    return sorted([name for name, since in MODULES.items() if sys.version_info >= since] + [*MIXINS, *SWAPPED])
 
 
 def load(name, loop_class):
     """{test id: (class, method)} of one suite. Ids are module.Class.method."""
-    module = importlib.import_module(f"{PACKAGE}.test_{name}")
+    origin = SWAPPED[name][0] if name in SWAPPED else name
+    module = importlib.import_module(f"{PACKAGE}.test_{origin}")
     classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
+    if name in SWAPPED:
+        classes = [swap(cls, SWAPPED[name][1]) for cls in classes]
     if name in CLOCKED:
         for cls in classes:
             if hasattr(cls, "new_test_loop"):
                 replace_test_loop(cls, loop_class)
     names = unittest.defaultTestLoader.getTestCaseNames
     return {f"test_{name}.{cls.__name__}.{test}": (cls, test) for cls in classes for test in names(cls)}
+
+
+def swap(cls, names):
+    """A test case that has treadle's classes of those names; its process ends with its test, so nothing is put back."""
+
+    def set_up_class(swapped):
+        import treadle
+
+        for name in names:
+            setattr(asyncio, name, getattr(treadle, name))
+        super(swapped, swapped).setUpClass()
+
+    return type(cls.__name__, (cls,), {"setUpClass": classmethod(set_up_class), "__module__": cls.__module__})
 
 
 def replace_test_loop(cls, loop_class):

@@ -7,12 +7,13 @@ import weakref
 import pytest
 import treadle
 
-NAMES = ["Lock", "Semaphore", "BoundedSemaphore", "Event"]
+NAMES = ["Lock", "Semaphore", "BoundedSemaphore", "Event", "Condition", "Queue", "LifoQueue", "PriorityQueue"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_arguments(kit, name):
-    with pytest.raises(TypeError, match=rf"{name}\.__init__\(\) got an unexpected keyword argument 'loop'"):
+    owner = "Queue" if name.endswith("Queue") else name
+    with pytest.raises(TypeError, match=rf"{owner}\.__init__\(\) got an unexpected keyword argument 'loop'"):
         getattr(kit, name)(loop=None)
     with pytest.raises(TypeError):
         getattr(kit, name)(1, 2)

@@ -31,6 +31,8 @@ class LoopThread:
 
     def close(self):
         self.stop()
+        for task in asyncio.all_tasks(self.loop):
+            task._log_destroy_pending = False  # left behind on purpose
         self.loop.close()
 
 
