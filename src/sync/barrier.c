@@ -188,8 +188,8 @@ fail(AwaitObject *self, PyObject **Py_UNUSED(result))
 
 static const struct tdl_await_op wait_op = {"wait", "Barrier.wait", come_in,
                                             wake,   fail,           leave_entering};
-static const struct tdl_await_op enter_op = {"__aenter__", "Barrier.__aenter__", come_in,
-                                             wake,         fail,                 leave_entering};
+static const struct tdl_await_op enter_op = {"__aenter__", "Barrier.__aenter__", come_in, wake,
+                                             fail,         leave_entering};
 
 static PyObject *
 barrier_wait(BarrierObject *self, PyObject *Py_UNUSED(ignored))
@@ -210,8 +210,8 @@ nothing(AwaitObject *Py_UNUSED(self), PyObject **result)
     return TDL_STEP_DONE;
 }
 
-static const struct tdl_await_op exit_op = {"__aexit__", "Barrier.__aexit__", nothing,
-                                            NULL,        NULL,                NULL};
+static const struct tdl_await_op exit_op = {
+    "__aexit__", "Barrier.__aexit__", nothing, NULL, NULL, NULL};
 
 static PyObject *
 aexit(BarrierObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs))
@@ -255,10 +255,10 @@ start_abort(AwaitObject *self, PyObject **result)
     return nothing(self, result);
 }
 
-static const struct tdl_await_op reset_op = {"reset", "Barrier.reset", start_reset,
-                                             NULL,    NULL,            NULL};
-static const struct tdl_await_op abort_op = {"abort", "Barrier.abort", start_abort,
-                                             NULL,    NULL,            NULL};
+static const struct tdl_await_op reset_op = {"reset", "Barrier.reset", start_reset, NULL, NULL,
+                                             NULL};
+static const struct tdl_await_op abort_op = {"abort", "Barrier.abort", start_abort, NULL, NULL,
+                                             NULL};
 
 static PyObject *
 reset(BarrierObject *self, PyObject *Py_UNUSED(ignored))
@@ -464,5 +464,6 @@ static PyType_Spec barrier_spec = {
 int
 tdl_barrier_exec(PyObject *module)
 {
-    return tdl_state_add_type(module, &barrier_spec, &tdl_state_of(module)->objects.BarrierBase);
+    return tdl_state_add_type(module, &barrier_spec,
+                              &tdl_state_of(module)->objects.BarrierBase);
 }

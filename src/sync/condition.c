@@ -45,8 +45,7 @@ check_locked(ConditionObject *self, const char *what)
 static int
 call_release(ConditionObject *self)
 {
-    PyObject *r =
-        PyObject_CallMethodNoArgs((PyObject *)self, self->head.st->names.release);
+    PyObject *r = PyObject_CallMethodNoArgs((PyObject *)self, self->head.st->names.release);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -194,8 +193,8 @@ give_up(AwaitObject *Py_UNUSED(self), PyObject **Py_UNUSED(result))
     return TDL_STEP_ERROR;
 }
 
-static const struct tdl_await_op wait_for_op = {"wait_for", "Condition.wait_for", ask, ask_again,
-                                                give_up,    leave};
+static const struct tdl_await_op wait_for_op = {
+    "wait_for", "Condition.wait_for", ask, ask_again, give_up, leave};
 
 /* ---- async with ------------------------------------------------------------------ */
 
@@ -212,8 +211,8 @@ entered(AwaitObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), PyObject **res
     return TDL_STEP_DONE;
 }
 
-static const struct tdl_await_op enter_op = {"__aenter__", "Condition.__aenter__", enter,
-                                             entered,      give_up,                leave};
+static const struct tdl_await_op enter_op = {
+    "__aenter__", "Condition.__aenter__", enter, entered, give_up, leave};
 
 /* ---- in a thread ----------------------------------------------------------------- */
 
@@ -315,12 +314,13 @@ condition_init(ConditionObject *self, PyObject *args, PyObject *kwds)
     if (tdl_sync_parse("Condition.__init__", args, kwds, names, 1, 0, &lock) < 0)
         return -1;
     if (lock != NULL && PyObject_TypeCheck(lock, o->RLockBase)) {
-        PyErr_SetString(PyExc_TypeError, "a Condition needs a Lock: an RLock may be held several "
-                                         "times over while wait() releases it once");
+        PyErr_SetString(PyExc_TypeError,
+                        "a Condition needs a Lock: an RLock may be held several "
+                        "times over while wait() releases it once");
         return -1;
     }
-    lock = lock == NULL || lock == Py_None ? PyObject_CallNoArgs(o->lock_class)
-                                           : Py_NewRef(lock);
+    lock =
+        lock == NULL || lock == Py_None ? PyObject_CallNoArgs(o->lock_class) : Py_NewRef(lock);
     if (lock == NULL)
         return -1;
     Py_XSETREF(self->lock, lock);
@@ -466,10 +466,14 @@ static PyGetSetDef condition_getset[] = {
 };
 
 static PyType_Slot condition_slots[] = {
-    {Py_tp_new, condition_new},           {Py_tp_init, condition_init},
-    {Py_tp_methods, condition_methods},   {Py_tp_getset, condition_getset},
-    {Py_tp_repr, condition_repr},         {Py_tp_traverse, condition_traverse},
-    {Py_tp_clear, condition_clear},       {Py_tp_dealloc, condition_dealloc},
+    {Py_tp_new, condition_new},
+    {Py_tp_init, condition_init},
+    {Py_tp_methods, condition_methods},
+    {Py_tp_getset, condition_getset},
+    {Py_tp_repr, condition_repr},
+    {Py_tp_traverse, condition_traverse},
+    {Py_tp_clear, condition_clear},
+    {Py_tp_dealloc, condition_dealloc},
     {0, NULL},
 };
 

@@ -111,8 +111,8 @@ wake(AwaitObject *self, PyObject *Py_UNUSED(value), PyObject **result)
 
 static const struct tdl_await_op acquire_op = {"acquire", "RLock.acquire", start, wake,
                                                fail,      tdl_lock_leave};
-static const struct tdl_await_op enter_op = {"__aenter__", "RLock.__aenter__", start,
-                                             wake,         fail,               tdl_lock_leave};
+static const struct tdl_await_op enter_op = {"__aenter__", "RLock.__aenter__", start, wake,
+                                             fail,         tdl_lock_leave};
 
 static PyObject *
 acquire(RLockObject *self, PyObject *Py_UNUSED(ignored))
@@ -219,9 +219,9 @@ rlock_repr(RLockObject *self)
     PyObject *extra = tdl_sync_extra(self->lock.mutex.locked ? "locked" : "unlocked",
                                      &self->lock.mutex.waiters);
     if (extra != NULL && count > 0) {
-        PyObject *all = owner != NULL
-                            ? PyUnicode_FromFormat("%U, count:%zu, owner:%R", extra, count, owner)
-                            : PyUnicode_FromFormat("%U, count:%zu", extra, count);
+        PyObject *all =
+            owner != NULL ? PyUnicode_FromFormat("%U, count:%zu, owner:%R", extra, count, owner)
+                          : PyUnicode_FromFormat("%U, count:%zu", extra, count);
         Py_SETREF(extra, all);
     }
     Py_XDECREF(owner);
@@ -270,9 +270,12 @@ static PyMethodDef rlock_methods[] = {
 };
 
 static PyType_Slot rlock_slots[] = {
-    {Py_tp_init, rlock_init},         {Py_tp_methods, rlock_methods},
-    {Py_tp_repr, rlock_repr},         {Py_tp_traverse, rlock_traverse},
-    {Py_tp_clear, rlock_clear},       {Py_tp_dealloc, rlock_dealloc},
+    {Py_tp_init, rlock_init},
+    {Py_tp_methods, rlock_methods},
+    {Py_tp_repr, rlock_repr},
+    {Py_tp_traverse, rlock_traverse},
+    {Py_tp_clear, rlock_clear},
+    {Py_tp_dealloc, rlock_dealloc},
     {0, NULL},
 };
 
@@ -287,7 +290,7 @@ int
 tdl_rlock_exec(PyObject *module)
 {
     struct tdl_objects *o = &tdl_state_of(module)->objects;
-    o->RLockBase = (PyTypeObject *)PyType_FromModuleAndSpec(module, &rlock_spec,
-                                                            (PyObject *)o->LockBase);
+    o->RLockBase =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &rlock_spec, (PyObject *)o->LockBase);
     return o->RLockBase == NULL ? -1 : PyModule_AddType(module, o->RLockBase);
 }
