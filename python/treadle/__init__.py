@@ -23,7 +23,7 @@ from concurrent.futures.thread import BrokenThreadPool
 
 from . import _native
 from ._include import get_include
-from ._native import Future, as_completed, wait, wrap_future
+from ._native import Future, SharedBuffer, as_completed, wait, wrap_future
 from ._pool import ThreadPoolExecutor
 from ._version import __version__
 
@@ -48,6 +48,7 @@ if _TYPE_CHECKING:
         RLock,
         Semaphore,
     )
+    from ._shared import shared_array
     from ._to_thread import to_thread
     from ._workers import worker_id
     from ._zygote import ZygoteContext
@@ -78,6 +79,7 @@ _LAZY = {
     "install": "_policy",
     "new_event_loop": "_loop",
     "run": "_runner",
+    "shared_array": "_shared",
     "to_thread": "_to_thread",
     "worker_id": "_workers",
 }
@@ -126,6 +128,7 @@ __all__ = [
     "RLock",
     "Runner",
     "Semaphore",
+    "SharedBuffer",
     "ThreadPoolExecutor",
     "TimeoutError",
     "ZygoteContext",
@@ -135,6 +138,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "shared_array",
     "to_thread",
     "wait",
     "worker_id",

@@ -159,6 +159,17 @@ collect_locked(struct tdl_blocks *b)
 
 /* ---- blocks ----------------------------------------------------------------------------------- */
 
+/* Say in the file what is in the slot from here on. */
+static void
+begin_turn(struct tdl_blocks *b, struct tdl_block *block)
+{
+    struct tdl_blocks_slot *slot = &b->file->slots[block->slot];
+    block->turn = (atomic_load_explicit(&slot->turn, memory_order_relaxed) + 1) | 1;
+    atomic_store_explicit(&slot->offset, block->offset, memory_order_relaxed);
+    atomic_store_explicit(&slot->size, block->size, memory_order_relaxed);
+    atomic_store_explicit(&slot->turn, block->turn, memory_order_release);
+}
+
 static int
 alloc_locked(struct tdl_blocks *b, size_t size, struct tdl_block *block)
 {
@@ -175,15 +186,12 @@ alloc_locked(struct tdl_blocks *b, size_t size, struct tdl_block *block)
     b->nbusy++;
     if (b->space.used > b->peak)
         b->peak = b->space.used;
-    uint32_t turn = atomic_load_explicit(turn_of(b, (uint32_t)index), memory_order_relaxed);
-    turn = (turn + 1) | 1;
-    atomic_store_explicit(turn_of(b, (uint32_t)index), turn, memory_order_release);
     *block = (struct tdl_block){
         .slot = (uint32_t)index,
-        .turn = turn,
         .offset = b->space.chunks[chunk].offset,
         .size = size,
     };
+    begin_turn(b, block);
     return 0;
 }
 
@@ -221,6 +229,14 @@ tdl_blocks_hand(struct tdl_blocks *blocks, const struct tdl_block *block, uint32
     if (current_locked(blocks, block))
         blocks->slots[block->slot].holder = holder;
     tdl_lock_release(&blocks->lock);
+}
+
+bool
+tdl_blocks_in_use(struct tdl_blocks *blocks, const struct tdl_block *block)
+{
+    return block->slot < TDL_BLOCKS_SLOTS &&
+           atomic_load_explicit(turn_of(blocks, block->slot), memory_order_acquire) ==
+               block->turn;
 }
 
 void

@@ -81,6 +81,9 @@ int tdl_blocks_alloc(struct tdl_blocks *blocks, size_t size, struct tdl_block *b
  * Does nothing if the block has been released. */
 void tdl_blocks_hand(struct tdl_blocks *blocks, const struct tdl_block *block, uint32_t holder);
 
+/* Whether a block has not been released yet. */
+bool tdl_blocks_in_use(struct tdl_blocks *blocks, const struct tdl_block *block);
+
 /* Take a block back that nobody reads.  Harmless if it has been released. */
 void tdl_blocks_drop(struct tdl_blocks *blocks, const struct tdl_block *block);
 

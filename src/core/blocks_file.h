@@ -12,6 +12,9 @@
 struct tdl_blocks_slot {
     _Atomic uint32_t turn; /* odd: in use */
     _Atomic uint32_t next; /* slot + 1 below in the stack of freed ones, 0 at its end */
+    /* where its block is, written by the owner before its turn begins */
+    _Atomic uint64_t offset;
+    _Atomic uint64_t size;
 };
 
 struct tdl_blocks_file {

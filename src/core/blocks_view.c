@@ -46,9 +46,12 @@ tdl_blocks_at(struct tdl_blocks_view *view, const struct tdl_block *block)
 {
     if (block->slot >= TDL_BLOCKS_SLOTS || (block->turn & 1) == 0 ||
         block->offset < TDL_BLOCKS_FIRST || block->offset > view->capacity ||
-        block->size > view->capacity - block->offset ||
-        atomic_load_explicit(&view->file->slots[block->slot].turn, memory_order_acquire) !=
-            block->turn)
+        block->size > view->capacity - block->offset)
+        return NULL;
+    struct tdl_blocks_slot *slot = &view->file->slots[block->slot];
+    if (atomic_load_explicit(&slot->turn, memory_order_acquire) != block->turn ||
+        atomic_load_explicit(&slot->offset, memory_order_relaxed) != block->offset ||
+        atomic_load_explicit(&slot->size, memory_order_relaxed) != block->size)
         return NULL;
     return (char *)view->file + block->offset;
 }

@@ -1,13 +1,26 @@
 #include "procs/codec.h"
 
+#include <errno.h>
+#include <unistd.h>
+
+#include "procs/buffers.h"
+#include "procs/functions.h"
+#include "procs/pickling.h"
+#include "procs/stores.h"
 #include "py/errors.h"
+
+enum { PIECES_ON_STACK = 16 };
 
 struct tdl_codec {
     struct tdl_state *st;
-    PyObject *dumps;   /* ForkingPickler.dumps */
-    PyObject *loads;   /* pickle.loads */
-    PyObject *wrap;    /* _ExceptionWithTraceback */
-    PyObject *pickler; /* or NULL */
+    PyObject *wrap; /* _ExceptionWithTraceback */
+    struct tdl_pickling *pickling;
+    struct tdl_functions *functions; /* NULL until one is called from here */
+    struct tdl_callables *callables; /* NULL until one is defined */
+    struct tdl_outbound out;
+    struct tdl_stores stores; /* where messages come from */
+    int calls_fd;
+    unsigned generation; /* of the process that made it */
 };
 
 struct tdl_codec *
@@ -18,17 +31,15 @@ tdl_codec_new(struct tdl_state *st, PyObject *pickler)
         PyErr_NoMemory();
         return NULL;
     }
-    PyObject *forking = NULL;
-    const struct tdl_import reduction[] = {{"ForkingPickler", &forking}, {NULL, NULL}};
-    const struct tdl_import pickle[] = {{"loads", &codec->loads}, {NULL, NULL}};
+    codec->st = st;
+    codec->calls_fd = -1;
+    codec->generation = st->generation;
+    tdl_outbound_init(&codec->out, st);
+    tdl_stores_init(&codec->stores);
     const struct tdl_import process[] = {{"_ExceptionWithTraceback", &codec->wrap},
                                          {NULL, NULL}};
-    codec->st = st;
-    codec->pickler = Py_XNewRef(pickler);
-    if (tdl_state_import("multiprocessing.reduction", reduction) == 0)
-        codec->dumps = PyObject_GetAttrString(pickler != NULL ? pickler : forking, "dumps");
-    Py_XDECREF(forking);
-    if (codec->dumps == NULL || tdl_state_import("pickle", pickle) < 0 ||
+    codec->pickling = tdl_pickling_new(st, pickler);
+    if (codec->pickling == NULL ||
         tdl_state_import("concurrent.futures.process", process) < 0) {
         tdl_codec_free(codec);
         return NULL;
@@ -41,105 +52,283 @@ tdl_codec_free(struct tdl_codec *codec)
 {
     if (codec == NULL)
         return;
-    Py_XDECREF(codec->dumps);
-    Py_XDECREF(codec->loads);
+    tdl_outbound_fini(&codec->out);
+    tdl_stores_fini(&codec->stores);
+    if (codec->calls_fd >= 0)
+        close(codec->calls_fd);
+    tdl_functions_free(codec->functions);
+    tdl_callables_free(codec->callables);
+    tdl_pickling_free(codec->pickling);
     Py_XDECREF(codec->wrap);
-    Py_XDECREF(codec->pickler);
     PyMem_Free(codec);
 }
 
 int
 tdl_codec_traverse(struct tdl_codec *codec, visitproc visit, void *arg)
 {
-    Py_VISIT(codec->pickler);
+    return tdl_pickling_traverse(codec->pickling, visit, arg);
+}
+
+/* ---- stores ----------------------------------------------------------------------------------- */
+
+int
+tdl_codec_open(struct tdl_codec *codec)
+{
+    int fd = tdl_blocks_create(0);
+    if (fd < 0)
+        return fd;
+    int r = tdl_blocks_own(fd, &codec->out.blocks);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    codec->calls_fd = fd;
     return 0;
 }
 
-/* Append the pickle of `value`, whose reference is taken; NULL: an error is set. */
-static int
-put_steal(struct tdl_codec *codec, struct tdl_bytes *out, PyObject *value)
+int
+tdl_codec_calls_fd(struct tdl_codec *codec)
 {
-    PyObject *bytes = value == NULL ? NULL : PyObject_CallOneArg(codec->dumps, value);
-    Py_XDECREF(value);
-    if (bytes == NULL)
-        return -1;
-    Py_buffer view;
-    int r = PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE);
-    if (r == 0) {
-        if (tdl_bytes_append(out, view.buf, (size_t)view.len) < 0) {
-            PyErr_NoMemory();
-            r = -1;
-        }
-        PyBuffer_Release(&view);
-    }
-    Py_DECREF(bytes);
+    return codec->calls_fd;
+}
+
+int
+tdl_codec_add_worker(struct tdl_codec *codec, uint32_t worker)
+{
+    int fd = tdl_blocks_create(0);
+    int r = fd < 0 ? fd : tdl_stores_add(&codec->stores, worker, fd);
+    if (r < 0 && fd >= 0)
+        close(fd);
+    return r < 0 ? r : fd;
+}
+
+int
+tdl_codec_join(struct tdl_codec *codec, uint32_t worker, int calls_fd, int results_fd)
+{
+    int r = tdl_stores_add(&codec->stores, 0, calls_fd);
+    if (r == 0)
+        r = tdl_blocks_own(results_fd, &codec->out.blocks);
+    if (r == 0)
+        codec->out.store = worker;
     return r;
 }
 
-static PyObject *
-pack_call(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+void
+tdl_codec_lost_worker(struct tdl_codec *codec, uint32_t worker)
 {
-    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    PyObject *positional = PyTuple_New(nargs - 1);
+    if (codec->out.blocks != NULL)
+        tdl_blocks_reclaim(codec->out.blocks, worker);
+    tdl_stores_lose(&codec->stores, worker);
+}
+
+void
+tdl_codec_trim(struct tdl_codec *codec)
+{
+    if (codec->out.blocks != NULL)
+        tdl_blocks_trim(codec->out.blocks, 1 << 20);
+}
+
+void
+tdl_codec_stats(struct tdl_codec *codec, struct tdl_blocks_stats *stats)
+{
+    *stats = (struct tdl_blocks_stats){0};
+    if (codec->out.blocks != NULL)
+        tdl_blocks_stats(codec->out.blocks, stats);
+}
+
+/* A forked child writes nothing to its parent's stores. */
+static bool
+is_mine(struct tdl_codec *codec)
+{
+    if (codec->generation == codec->st->generation)
+        return true;
+    if (codec->out.blocks != NULL)
+        tdl_blocks_disown(codec->out.blocks);
+    return false;
+}
+
+void
+tdl_codec_drop(struct tdl_codec *codec, const uint8_t *data, size_t size)
+{
+    struct tdl_envelope e;
+    if (!tdl_codec_has_blocks(data, size) || tdl_envelope_read(data, size, &e) < 0 ||
+        !is_mine(codec))
+        return;
+    struct tdl_blocks_view *view = NULL;
+    bool own = codec->out.blocks != NULL && e.store == codec->out.store;
+    if (!own)
+        view = tdl_stores_take(&codec->stores, e.store);
+    for (uint32_t i = 0; i < e.nrefs; i++) {
+        struct tdl_block ref = tdl_envelope_ref(&e, i);
+        if (own)
+            tdl_blocks_drop(codec->out.blocks, &ref);
+        else if (view != NULL)
+            tdl_blocks_release(view, &ref);
+    }
+    if (view != NULL)
+        tdl_blocks_view_unref(view);
+}
+
+void
+tdl_codec_sent(struct tdl_codec *codec, const uint8_t *data, size_t size, uint32_t worker)
+{
+    struct tdl_envelope e;
+    if (!tdl_codec_has_blocks(data, size) || codec->out.blocks == NULL ||
+        tdl_envelope_read(data, size, &e) < 0 || (e.flags & TDL_ENVELOPE_KEEP) != 0)
+        return;
+    for (uint32_t i = 0; i < e.nrefs; i++) {
+        struct tdl_block ref = tdl_envelope_ref(&e, i);
+        tdl_blocks_hand(codec->out.blocks, &ref, worker);
+    }
+}
+
+void
+tdl_codec_received(struct tdl_codec *codec, const uint8_t *data, size_t size)
+{
+    struct tdl_envelope e;
+    if (tdl_codec_has_blocks(data, size) && tdl_envelope_read(data, size, &e) == 0)
+        tdl_stores_expect(&codec->stores, e.store);
+}
+
+void
+tdl_codec_keep(uint8_t *data, size_t size)
+{
+    if (tdl_codec_has_blocks(data, size))
+        data[0] |= TDL_ENVELOPE_KEEP;
+}
+
+/* ---- encoding ------------------------------------------------------------------------------------ */
+
+/* Begin a message: reserve the byte of flags. */
+static int
+begin(struct tdl_codec *codec, struct tdl_sink *sink, struct tdl_bytes *out)
+{
+    is_mine(codec);
+    tdl_sink_init(sink, out);
+    return tdl_sink_put_byte(sink, 0);
+}
+
+/* End it: `r` is what encoding came to. */
+static int
+end(struct tdl_codec *codec, struct tdl_sink *sink, size_t start, unsigned flags, int r)
+{
+    if (r >= 0)
+        r = tdl_buffers_send(&codec->out, sink, start, flags);
+    PyObject *raised = r < 0 ? tdl_err_take() : NULL;
+    if (r < 0)
+        sink->out->size = start;
+    tdl_sink_fini(sink);
+    if (raised != NULL)
+        tdl_err_put_steal(raised);
+    return r;
+}
+
+int
+tdl_codec_put_value(struct tdl_codec *codec, struct tdl_bytes *out, PyObject *value)
+{
+    struct tdl_sink sink;
+    size_t start = out->size;
+    unsigned flags = 0;
+    int r = begin(codec, &sink, out);
+    if (r == 0)
+        r = tdl_compact_encode(&sink, value);
+    if (r == 0) {
+        flags = TDL_ENVELOPE_PICKLE;
+        r = tdl_pickling_dump(codec->pickling, &sink, value);
+    }
+    return end(codec, &sink, start, flags, r);
+}
+
+static PyObject *
+keywords_of(PyObject *const *values, PyObject *kwnames)
+{
     PyObject *keywords = PyDict_New();
+    Py_ssize_t n = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; keywords != NULL && i < n; i++)
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i), values[i]) < 0)
+            Py_CLEAR(keywords);
+    return keywords;
+}
+
+/* (args, kwargs), with the callable before them if `whole`. */
+static PyObject *
+pack_call(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, bool whole)
+{
+    PyObject *positional = PyTuple_New(nargs - 1);
+    PyObject *keywords = keywords_of(args + nargs, kwnames);
     PyObject *call = NULL;
-    if (positional == NULL || keywords == NULL)
-        goto done;
-    for (Py_ssize_t i = 1; i < nargs; i++)
-        PyTuple_SET_ITEM(positional, i - 1, Py_NewRef(args[i]));
-    for (Py_ssize_t i = 0; i < nkw; i++)
-        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0)
-            goto done;
-    call = PyTuple_Pack(3, args[0], positional, keywords);
-done:
+    if (positional != NULL && keywords != NULL) {
+        for (Py_ssize_t i = 1; i < nargs; i++)
+            PyTuple_SET_ITEM(positional, i - 1, Py_NewRef(args[i]));
+        call = whole ? PyTuple_Pack(3, args[0], positional, keywords)
+                     : PyTuple_Pack(2, positional, keywords);
+    }
     Py_XDECREF(positional);
     Py_XDECREF(keywords);
     return call;
+}
+
+/* With a pickler of others: whether it, too, sends the function by name. */
+static int
+sends_by_name(void *arg, PyObject *function)
+{
+    struct tdl_codec *codec = arg;
+    struct tdl_bytes theirs, stock;
+    struct tdl_sink sinks[2];
+    if (!tdl_pickling_is_custom(codec->pickling))
+        return 1;
+    struct tdl_pickling *plain = tdl_pickling_new(codec->st, NULL);
+    tdl_bytes_init(&theirs);
+    tdl_bytes_init(&stock);
+    tdl_sink_init(&sinks[0], &theirs);
+    tdl_sink_init(&sinks[1], &stock);
+    int r = plain == NULL ? -1 : tdl_pickling_dump(codec->pickling, &sinks[0], function);
+    if (r == 0)
+        r = tdl_pickling_dump(plain, &sinks[1], function);
+    if (r == 0)
+        r = theirs.size == stock.size && memcmp(theirs.data, stock.data, stock.size) == 0;
+    for (int i = 0; i < 2; i++)
+        tdl_sink_fini(&sinks[i]);
+    tdl_bytes_fini(&theirs);
+    tdl_bytes_fini(&stock);
+    tdl_pickling_free(plain);
+    return r;
+}
+
+static int
+number_of(struct tdl_codec *codec, PyObject *function, uint32_t *number)
+{
+    if (codec->functions == NULL)
+        codec->functions = tdl_functions_new(codec->st, sends_by_name, codec);
+    if (codec->functions == NULL)
+        return -1;
+    if (tdl_functions_number(codec->functions, function, number) < 0) {
+        /* The pickler that is asked below says what is wrong. */
+        PyErr_Clear();
+        *number = 0;
+    }
+    return 0;
 }
 
 int
 tdl_codec_put_call(struct tdl_codec *codec, struct tdl_bytes *out, uint32_t *function,
                    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    *function = 0;
-    return put_steal(codec, out, pack_call(args, nargs, kwnames));
-}
-
-int
-tdl_codec_get_call(struct tdl_codec *codec, uint32_t function, const uint8_t *data, size_t size,
-                   struct tdl_call *call)
-{
-    *call = (struct tdl_call){0};
-    PyObject *value = tdl_codec_get_value(codec, data, size);
-    if (value == NULL)
+    struct tdl_sink sink;
+    size_t start = out->size;
+    unsigned flags = 0;
+    if (number_of(codec, args[0], function) < 0)
         return -1;
-    if (function != 0 || !PyTuple_Check(value) ||
-        !PyArg_ParseTuple(value, "OO!O!", &call->callable, &PyTuple_Type, &call->args,
-                          &PyDict_Type, &call->kwargs)) {
-        PyErr_SetString(PyExc_ValueError, "a call does not decode");
-        Py_DECREF(value);
-        return -1;
+    int r = begin(codec, &sink, out);
+    if (r == 0 && *function != 0)
+        r = tdl_compact_encode_call(&sink, args + 1, nargs - 1, kwnames);
+    if (r == 0) {
+        flags = TDL_ENVELOPE_PICKLE | (*function == 0 ? TDL_ENVELOPE_WHOLE : 0);
+        PyObject *call = pack_call(args, nargs, kwnames, *function == 0);
+        r = call == NULL ? -1 : tdl_pickling_dump(codec->pickling, &sink, call);
+        Py_XDECREF(call);
     }
-    Py_INCREF(call->callable);
-    Py_INCREF(call->args);
-    Py_INCREF(call->kwargs);
-    Py_DECREF(value);
-    return 0;
-}
-
-int
-tdl_codec_put_value(struct tdl_codec *codec, struct tdl_bytes *out, PyObject *value)
-{
-    return put_steal(codec, out, Py_NewRef(value));
-}
-
-PyObject *
-tdl_codec_get_value(struct tdl_codec *codec, const uint8_t *data, size_t size)
-{
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size);
-    PyObject *value = bytes == NULL ? NULL : PyObject_CallOneArg(codec->loads, bytes);
-    Py_XDECREF(bytes);
-    return value;
+    return end(codec, &sink, start, flags, r);
 }
 
 /* An exception that carries the text of its traceback: a new reference. */
@@ -153,15 +342,100 @@ wrap_exception(struct tdl_codec *codec, PyObject *exception)
     return wrapped;
 }
 
+static int
+put_exception(struct tdl_codec *codec, struct tdl_bytes *out, PyObject *exception)
+{
+    PyObject *wrapped = wrap_exception(codec, exception);
+    int r = wrapped == NULL ? -1 : tdl_codec_put_value(codec, out, wrapped);
+    Py_XDECREF(wrapped);
+    return r;
+}
+
 int
 tdl_codec_put_exception(struct tdl_codec *codec, struct tdl_bytes *out, PyObject *exception)
 {
-    if (put_steal(codec, out, wrap_exception(codec, exception)) == 0)
+    if (put_exception(codec, out, exception) == 0)
         return 0;
     PyObject *raised = tdl_err_take();
-    int r = put_steal(codec, out, wrap_exception(codec, raised));
+    int r = put_exception(codec, out, raised);
     Py_DECREF(raised);
     return r;
+}
+
+/* ---- decoding -------------------------------------------------------------------------------------- */
+
+/* What a body is decoded into: one value, or what a call consists of. */
+struct decoded {
+    PyObject *value; /* NULL for the compact form of a call */
+    PyObject *args;
+    PyObject *kwargs;
+};
+
+static int
+decode_compact(struct tdl_arrival *arrival, bool call, struct decoded *d)
+{
+    struct tdl_piece first[PIECES_ON_STACK], *pieces = first;
+    if (arrival->nparts > PIECES_ON_STACK)
+        pieces = PyMem_Malloc(arrival->nparts * sizeof *pieces);
+    if (pieces == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int r = tdl_buffers_pieces(arrival, pieces);
+    if (r == 0) {
+        const struct tdl_incoming in = {.data = arrival->body,
+                                        .size = arrival->body_size,
+                                        .pieces = pieces,
+                                        .npieces = arrival->nparts};
+        if (call)
+            r = tdl_compact_decode_call(arrival->st, &in, &d->args, &d->kwargs);
+        else
+            r = (d->value = tdl_compact_decode(arrival->st, &in)) == NULL ? -1 : 0;
+    }
+    if (pieces != first)
+        PyMem_Free(pieces);
+    return r;
+}
+
+static int
+decode_pickle(struct tdl_codec *codec, struct tdl_arrival *arrival, struct decoded *d)
+{
+    PyObject *buffers = NULL;
+    if (arrival->nparts > 0 && (buffers = tdl_buffers_objects(arrival)) == NULL)
+        return -1;
+    d->value = tdl_pickling_load(codec->pickling, arrival->body, arrival->body_size, buffers);
+    Py_XDECREF(buffers);
+    return d->value == NULL ? -1 : 0;
+}
+
+static int
+decode(struct tdl_codec *codec, const uint8_t *data, size_t size, bool call, bool whole,
+       struct decoded *d)
+{
+    struct tdl_arrival arrival;
+    struct tdl_envelope *e = &arrival.envelope;
+    *d = (struct decoded){0};
+    if (tdl_envelope_read(data, size, e) < 0 ||
+        ((e->flags & TDL_ENVELOPE_WHOLE) != 0) != whole) {
+        tdl_compact_malformed(codec->st, "no envelope");
+        return -1;
+    }
+    struct tdl_blocks_view *view = NULL;
+    if ((e->flags & TDL_ENVELOPE_REFS) != 0)
+        view = tdl_stores_take(&codec->stores, e->store);
+    int r = tdl_buffers_open(codec->st, &arrival, view);
+    if (r == 0)
+        r = (e->flags & TDL_ENVELOPE_PICKLE) != 0 ? decode_pickle(codec, &arrival, d)
+                                                  : decode_compact(&arrival, call, d);
+    tdl_buffers_close(&arrival);
+    return r;
+}
+
+PyObject *
+tdl_codec_get_value(struct tdl_codec *codec, const uint8_t *data, size_t size)
+{
+    struct decoded d;
+    return decode(codec, data, size, false, false, &d) < 0 ? NULL : d.value;
 }
 
 PyObject *
@@ -176,24 +450,70 @@ tdl_codec_get_exception(struct tdl_codec *codec, const uint8_t *data, size_t siz
     return NULL;
 }
 
-void
-tdl_codec_drop(struct tdl_codec *codec, const uint8_t *data, size_t size)
+/* A pickled call is a tuple of two, or of three with the callable first. */
+static int
+unpack_call(struct tdl_codec *codec, PyObject *value, bool whole, struct tdl_call *call)
 {
-    (void)codec, (void)data, (void)size;
+    Py_ssize_t n = whole ? 3 : 2;
+    if (!PyTuple_CheckExact(value) || PyTuple_GET_SIZE(value) != n ||
+        !PyTuple_CheckExact(PyTuple_GET_ITEM(value, n - 2)) ||
+        !PyDict_CheckExact(PyTuple_GET_ITEM(value, n - 1))) {
+        tdl_compact_malformed(codec->st, "no call");
+        return -1;
+    }
+    if (whole)
+        call->callable = Py_NewRef(PyTuple_GET_ITEM(value, 0));
+    call->args = Py_NewRef(PyTuple_GET_ITEM(value, n - 2));
+    call->kwargs = Py_NewRef(PyTuple_GET_ITEM(value, n - 1));
+    return 0;
 }
+
+int
+tdl_codec_get_call(struct tdl_codec *codec, uint32_t function, const uint8_t *data, size_t size,
+                   struct tdl_call *call)
+{
+    struct decoded d;
+    *call = (struct tdl_call){0};
+    if (decode(codec, data, size, true, function == 0, &d) < 0)
+        return -1;
+    if (d.value == NULL) {
+        call->args = d.args;
+        call->kwargs = d.kwargs;
+    }
+    int r = d.value == NULL ? 0 : unpack_call(codec, d.value, function == 0, call);
+    Py_XDECREF(d.value);
+    if (r == 0 && function != 0) {
+        if (codec->callables == NULL)
+            codec->callables = tdl_callables_new(codec->st);
+        if (codec->callables != NULL)
+            call->callable = tdl_callables_get(codec->callables, function);
+        r = call->callable == NULL ? -1 : 0;
+    }
+    if (r < 0) {
+        Py_CLEAR(call->callable);
+        Py_CLEAR(call->args);
+        Py_CLEAR(call->kwargs);
+    }
+    return r;
+}
+
+/* ---- functions ---------------------------------------------------------------------------------------- */
 
 int
 tdl_codec_function(struct tdl_codec *codec, uint32_t function, const uint8_t **data,
                    size_t *size)
 {
-    (void)codec, (void)function, (void)data, (void)size;
-    return -ENOENT;
+    if (codec->functions == NULL)
+        return -ENOENT;
+    return tdl_functions_definition(codec->functions, function, data, size);
 }
 
 int
 tdl_codec_define(struct tdl_codec *codec, uint32_t function, const uint8_t *data, size_t size)
 {
-    (void)codec, (void)function, (void)data, (void)size;
-    PyErr_SetString(PyExc_ValueError, "this codec has no table of functions");
-    return -1;
+    if (codec->callables == NULL)
+        codec->callables = tdl_callables_new(codec->st);
+    if (codec->callables == NULL)
+        return -1;
+    return tdl_callables_define(codec->callables, function, data, size);
 }

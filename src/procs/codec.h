@@ -13,10 +13,18 @@
  *
  * Large buffers leave the message: the codec puts them into blocks and writes
  * where they are into the bytes.  Such bytes own their blocks.  They are given
- * back by decoding the message, or by tdl_codec_drop() if nobody ever will. */
+ * back by decoding the message, or by tdl_codec_drop() if nobody ever will.
+ *
+ * Blocks are in stores (core/blocks.h): one of the pool for calls, which the parent
+ * writes, and one of each worker for its results.  The parent makes them all, and a
+ * worker gets their descriptors when it is started.  A codec without stores
+ * works as well; its messages are just as long as what is in them. */
 #ifndef TDL_PROCS_CODEC_H
 #define TDL_PROCS_CODEC_H
 
+#include <stdbool.h>
+
+#include "core/blocks.h"
 #include "core/bytes.h"
 #include "py/state.h"
 
@@ -32,6 +40,28 @@ struct tdl_call {
 /* A codec.  `pickler`: NULL, or what to pickle with (see the executor's option).
  * Returns NULL with an exception set. */
 struct tdl_codec *tdl_codec_new(struct tdl_state *st, PyObject *pickler);
+
+/* In the parent, once: make the store for calls.  Returns 0 or -errno (there are no
+ * stores then).  Thread state: not needed, nor for the next four. */
+int tdl_codec_open(struct tdl_codec *codec);
+
+/* The descriptor of the store for calls, the codec's, to be handed to each worker; -1
+ * if there is none. */
+int tdl_codec_calls_fd(struct tdl_codec *codec);
+
+/* In the parent: make the store for the results of `worker`, a number other than 0 that
+ * no other worker of the pool has or had.  Returns a descriptor to hand to the worker,
+ * the caller's to close afterwards, or -errno. */
+int tdl_codec_add_worker(struct tdl_codec *codec, uint32_t worker);
+
+/* In a worker, once, before anything is encoded or decoded: use the stores behind
+ * the descriptors, which may be closed afterwards.  Returns 0 or -errno. */
+int tdl_codec_join(struct tdl_codec *codec, uint32_t worker, int calls_fd, int results_fd);
+
+/* In the parent: `worker` is dead and its ring of results is empty.  What it held comes
+ * back; its own store goes when the last result that was noted by
+ * tdl_codec_received() has been decoded and the last array that is in it is gone. */
+void tdl_codec_lost_worker(struct tdl_codec *codec, uint32_t worker);
 
 /* Free; what was handed out by tdl_codec_function() is gone. NULL is fine. */
 void tdl_codec_free(struct tdl_codec *codec);
@@ -66,9 +96,36 @@ int tdl_codec_put_exception(struct tdl_codec *codec, struct tdl_bytes *out,
  * or NULL with an exception set if it does not unpickle. */
 PyObject *tdl_codec_get_exception(struct tdl_codec *codec, const uint8_t *data, size_t size);
 
-/* Give back what an encoded call, value or exception owns besides its bytes.
- * Any thread; thread state: not needed. */
+/* Give back what an encoded call, value or exception owns besides its bytes.  Harmless
+ * after it has been decoded.  Any thread; thread state: not needed. */
 void tdl_codec_drop(struct tdl_codec *codec, const uint8_t *data, size_t size);
+
+/* Whether a message refers to blocks: without, the next three have nothing to do. */
+static inline bool
+tdl_codec_has_blocks(const uint8_t *data, size_t size)
+{
+    return size > 0 && (data[0] & 1) != 0;
+}
+
+/* In the parent: a call is about to become visible to `worker`, which holds its blocks from
+ * here on.  May be said again for another worker.  Any thread; thread state: not needed. */
+void tdl_codec_sent(struct tdl_codec *codec, const uint8_t *data, size_t size, uint32_t worker);
+
+/* In the parent: a message of a worker has been taken out of its ring and will be
+ * decoded or dropped later, perhaps after the worker is gone; to be said once for each.
+ * Any thread; thread state: not needed. */
+void tdl_codec_received(struct tdl_codec *codec, const uint8_t *data, size_t size);
+
+/* Have the blocks of an encoded call copied by who decodes it, and stay the message's
+ * until tdl_codec_drop(): so it can be sent again even after it has been decoded. */
+void tdl_codec_keep(uint8_t *data, size_t size);
+
+/* Give memory back to the system that has been idle since the last call but one; to be
+ * called when nothing has happened for a second or so.  Thread state: not needed. */
+void tdl_codec_trim(struct tdl_codec *codec);
+
+/* What the store that the codec writes to holds, in bytes; zeros without one. */
+void tdl_codec_stats(struct tdl_codec *codec, struct tdl_blocks_stats *stats);
 
 /* What tdl_codec_define() needs for `function`, valid as long as the codec.
  * Any thread; thread state: not needed.  Returns 0, or -ENOENT. */

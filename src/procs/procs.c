@@ -1,5 +1,6 @@
 #include "procs/procs.h"
 
+#include "procs/codec_object.h"
 #include "procs/map.h"
 
 /* _init_procs(with_cause): find what the process pool needs of the standard library,
@@ -26,8 +27,9 @@ static PyMethodDef functions[] = {
 int
 tdl_procs_exec(PyObject *module)
 {
-    if (tdl_procs_pool_exec(module) < 0 || tdl_procs_batch_exec(module) < 0 ||
-        tdl_procs_map_exec(module) < 0 || tdl_procs_executor_exec(module) < 0)
+    if (tdl_codec_exec(module) < 0 || tdl_procs_pool_exec(module) < 0 ||
+        tdl_procs_batch_exec(module) < 0 || tdl_procs_map_exec(module) < 0 ||
+        tdl_procs_executor_exec(module) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

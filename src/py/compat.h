@@ -134,6 +134,11 @@ tdl_type_version(PyTypeObject *type)
     return type->tp_version_tag;
 }
 
+#if PY_VERSION_HEX < 0x030D0000
+/* A C int, or -1 with an exception set. */
+#define PyLong_AsInt _PyLong_AsInt
+#endif
+
 #if PY_VERSION_HEX < 0x030C0000
 /* The raised exception as one object, taken out of the thread state. */
 static inline PyObject *

@@ -26,6 +26,7 @@
     X(call_soon_threadsafe)    \
     X(cancel)                  \
     X(cancelled)               \
+    X(clear_memo)              \
     X(close)                   \
     X(connection_lost)         \
     X(context)                 \
@@ -35,6 +36,7 @@
     X(data_received)           \
     X(datagram_received)       \
     X(done)                    \
+    X(dump)                    \
     X(eof_received)            \
     X(error_received)          \
     X(exception)               \
@@ -70,6 +72,8 @@
     X(get_nowait)              \
     X(wait)                    \
     X(Task)                    \
+    X(__module__)              \
+    X(__qualname__)            \
     X(_app_protocol)           \
     X(_put)                    \
     X(_get)                    \
@@ -214,10 +218,19 @@ struct tdl_objects {
     PyObject *QueueShutDown; /* asyncio's, or ours before 3.13 */
     PyObject *heappush;
     PyObject *heappop;
+    /* what goes through the pipes of a process pool */
+    PyObject *PicklingError;
+    PyObject *UnpicklingError;
+    PyObject *shared_whole; /* our function _shared_whole */
+    PyTypeObject *PickleTarget;
+    PyTypeObject *Block;
+    PyTypeObject *SharedBuffer;
+    PyTypeObject *Codec;
 };
 
 struct tdl_landing;
 struct tdl_stream_hooks;
+struct SharedObject;
 
 struct tdl_state {
     struct tdl_names names;
@@ -228,6 +241,8 @@ struct tdl_state {
     unsigned generation;      /* +1 in each forked child; written with the world stopped */
     struct LoopObject *loops; /* loops that are open; see loop/fork.h; loops_lock */
     struct tdl_lock loops_lock;
+    struct SharedObject *shared; /* shared buffers of this process; shared_lock */
+    struct tdl_lock shared_lock;
     size_t handle_offset; /* of the native part in handles; set by _init_loop() */
     size_t handle_tail;   /* of what only some handles have; set by _init_loop() */
     /* The landing of a loop of ours, NULL for others; set once by the loop's exec. */
