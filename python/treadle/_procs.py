@@ -7,11 +7,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from concurrent.futures import ProcessPoolExecutor as _StandardExecutor
 from concurrent.futures import process as _process
 from concurrent.futures.process import BrokenProcessPool as BrokenProcessPool
 from traceback import format_exception
-from typing import Any, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from . import _native, _progress, _workers
 from ._submitting_map import submitting_map
@@ -19,7 +20,11 @@ from ._submitting_map import submitting_map
 # the stubs of the standard library leave out what is private
 _standard: Any = _process
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+# why a task was stopped, as _bury() has it
+_ENDING_LIMIT = 1
 
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 _ABRUPTLY = (
@@ -77,14 +82,17 @@ class _Manager:
             process.join()
 
     def worker_ended(self, index: int) -> None:
-        pid, expected, function, seconds, retries, was_ready = self.pool._bury(index)
+        bury = self.pool._bury(index)
+        pid, expected, function, seconds, retries, was_ready, ending = bury
         process = self.processes.pop(pid, None)
         exitcode = None
         if process is not None:
             process.join(5)
             exitcode = process.exitcode
         executor = self.executor()
-        if expected and function is None:
+        if ending:
+            self.pool._settle(self.error_of_ending(ending, function, seconds))
+        elif expected and function is None:
             pass
         elif self.respawn and was_ready:
             self.settle(pid, exitcode, function, seconds, retries)
@@ -93,6 +101,13 @@ class _Manager:
             return
         if executor is not None:
             executor._replace_worker()
+
+    def error_of_ending(self, ending: int, function: Any, seconds: float) -> BaseException:
+        if ending == _ENDING_LIMIT:
+            return TimeoutError(
+                f"{_name_of(function)}() was stopped at its time limit, after {seconds:.3f} s"
+            )
+        return CancelledError(f"{_name_of(function)}() was terminated after {seconds:.3f} s")
 
     def message(
         self, pid: int, exitcode: int | None, function: Any, seconds: float, was_ready: bool
@@ -323,6 +338,36 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
             fn, iterables, timeout, chunksize, buffersize, progress, unordered=True
         )
 
+    def options(
+        self, *, timeout: float | None = None, retries: int | None = None
+    ) -> "ProcessExecutorView":
+        """Return a view whose submit() and map() carry these options.
+
+        timeout: seconds that a task (of map(): a chunk) may run; then its worker is
+            killed and replaced, and the task ends with TimeoutError.
+        retries: how often a task is run again whose worker was lost; for pools with
+            on_crash="respawn".
+        """
+        return ProcessExecutorView(self, timeout, retries)
+
+    def resize(self, max_workers: int) -> None:
+        """Change the number of workers the pool may have.
+
+        Workers that are too many end after their task; more are started as tasks
+        need them.
+        """
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        with self._shutdown_lock:
+            self._max_workers = max_workers
+            self._set_max_workers(max_workers)
+            self._pool._shrink(max_workers)
+            stats = self._pool.stats()
+            missing = min(stats["queued"] - stats["idle"], max_workers - stats["workers"])
+            if not self._pool.closed and self._executor_manager_thread is not None:
+                for _ in range(missing):
+                    self._start_one()
+
     def _replace_worker(self) -> None:
         with self._shutdown_lock:
             if self._force_shutting_down or self._broken or self._processes is None:
@@ -408,3 +453,86 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
             except (ValueError, ProcessLookupError):
                 # closed, or gone already
                 continue
+
+
+class ProcessExecutorView:
+    """An executor's submit() and map() with options; see ProcessPoolExecutor.options()."""
+
+    def __init__(
+        self, executor: ProcessPoolExecutor, timeout: float | None, retries: int | None
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError("timeout must be None or a number of seconds > 0")
+        if retries is not None and retries < 0:
+            raise ValueError("retries must be 0 or more")
+        if retries and executor._on_crash != "respawn":
+            raise ValueError("retries need a pool with on_crash='respawn'")
+        self._executor = executor
+        self._timeout = timeout
+        self._retries = retries
+
+    def _values(self) -> tuple[int, float]:
+        timeout = self._timeout or 0.0
+        return self._retries or 0, timeout if timeout < 9e9 else 0.0
+
+    def submit(
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> "_native.Future[_T]":
+        """As the executor's submit(), with this view's options."""
+        retries, limit = self._values()
+        return self._executor._submit_with(retries, limit, fn, *args, **kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        progress: Any = None,
+    ) -> Iterator[_T]:
+        """As the executor's map(), with this view's options for each chunk; without a
+        chunksize a chunk is one item if the view has a timeout."""
+        return self._map(fn, iterables, timeout, chunksize, buffersize, progress, False)
+
+    def map_unordered(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        progress: Any = None,
+    ) -> Iterator[_T]:
+        """As map(), but the results of chunks come in the order in which they are ready."""
+        return self._map(fn, iterables, timeout, chunksize, buffersize, progress, True)
+
+    def _map(
+        self,
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | None,
+        buffersize: int | None,
+        progress: Any,
+        unordered: bool,
+    ) -> Iterator[_T]:
+        if chunksize is None and (self._timeout or self._retries):
+            chunksize = 1
+        return self._executor._checked_map(
+            fn, iterables, timeout, chunksize, buffersize, progress, unordered, self._values()
+        )
+
+    def options(
+        self, *, timeout: float | None = None, retries: int | None = None
+    ) -> "ProcessExecutorView":
+        """Return a view with these options on top of this view's."""
+        return ProcessExecutorView(
+            self._executor,
+            self._timeout if timeout is None else timeout,
+            self._retries if retries is None else retries,
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut the executor itself down."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)

@@ -16,7 +16,16 @@
 enum { TDL_LINK_TASKS = 1024 };
 enum { TDL_LINK_RING = 128 << 10 };
 
-enum tdl_task_word { TDL_TASK_FREE, TDL_TASK_QUEUED, TDL_TASK_STARTED, TDL_TASK_REVOKED };
+/* A task that runs ends as DONE by the worker, unless the parent was first with STOPPED:
+ * then the worker goes no further, and waits to be killed. */
+enum tdl_task_word {
+    TDL_TASK_FREE,
+    TDL_TASK_QUEUED,
+    TDL_TASK_STARTED,
+    TDL_TASK_REVOKED,
+    TDL_TASK_DONE,
+    TDL_TASK_STOPPED
+};
 
 struct tdl_link_shared {
     uint32_t magic;
@@ -53,13 +62,19 @@ tdl_link_task(struct tdl_link *link, uint32_t number)
     return &link->shared->tasks[number % TDL_LINK_TASKS];
 }
 
+/* Change a task's word.  Returns whether it was `from`. */
+static inline bool
+tdl_link_change(struct tdl_link *link, uint32_t number, uint32_t from, uint32_t to)
+{
+    return atomic_compare_exchange_strong_explicit(tdl_link_task(link, number), &from, to,
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
 /* Change a task's word from QUEUED to `to`.  Returns whether it was QUEUED. */
 static inline bool
 tdl_link_claim(struct tdl_link *link, uint32_t number, enum tdl_task_word to)
 {
-    uint32_t queued = TDL_TASK_QUEUED;
-    return atomic_compare_exchange_strong_explicit(tdl_link_task(link, number), &queued, to,
-                                                   memory_order_acq_rel, memory_order_acquire);
+    return tdl_link_change(link, number, TDL_TASK_QUEUED, to);
 }
 
 #endif

@@ -76,6 +76,16 @@ future_cancel(FutureObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+future_terminate(FutureObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int r = tdl_future_cancel(self);
+    if (r == 0 && self->source != NULL && self->source->stop != NULL &&
+        !tdl_future_is_done(tdl_future_state(self)))
+        r = self->source->stop(self->source, self);
+    return r < 0 ? NULL : PyBool_FromLong(r);
+}
+
+static PyObject *
 future_cancelled(FutureObject *self, PyObject *Py_UNUSED(ignored))
 {
     enum tdl_future_state state = tdl_future_state(self);
@@ -182,6 +192,12 @@ PyMethodDef tdl_future_methods[] = {
     {"cancel", (PyCFunction)future_cancel, METH_NOARGS,
      "cancel($self, /)\n--\n\n"
      "Cancel the call if it has not started. Returns whether it is cancelled."},
+    {"terminate", (PyCFunction)future_terminate, METH_NOARGS,
+     "terminate($self, /)\n--\n\n"
+     "Cancel the call, or end it though it runs, where a process runs it.\n\n"
+     "The process is killed and replaced, and result() raises CancelledError. Returns\n"
+     "whether the call is cancelled or being ended; a call in a thread that has started\n"
+     "cannot be ended."},
     {"cancelled", (PyCFunction)future_cancelled, METH_NOARGS,
      "cancelled($self, /)\n--\n\nReturn whether the call was cancelled."},
     {"running", (PyCFunction)future_running, METH_NOARGS,

@@ -40,6 +40,9 @@ struct tdl_source {
     bool (*revoke)(struct tdl_source *source, FutureObject *future);
     /* Whether the job of a pending `future` has begun.  Thread state: attached. */
     bool (*is_started)(struct tdl_source *source, FutureObject *future);
+    /* Stop the job of `future`, which has begun.  Returns whether it will end by that.
+     * Thread state: attached. */
+    bool (*stop)(struct tdl_source *source, FutureObject *future);
 };
 
 #endif

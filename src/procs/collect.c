@@ -5,6 +5,7 @@ void
 tdl_procs_take_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_task *task)
 {
     proc->tasks[task->number % TDL_LINK_TASKS] = NULL;
+    tdl_procs_unlimit_locked(pool, task);
     proc->inflight--;
     atomic_fetch_sub_explicit(&pool->outstanding, 1, memory_order_seq_cst);
     task->place = TDL_TASK_OVER;
@@ -32,7 +33,7 @@ task_of(struct tdl_proc *proc, const struct tdl_frame *frame)
         return NULL;
     uint32_t word =
         atomic_load_explicit(tdl_link_task(&proc->link, frame->task), memory_order_acquire);
-    return word == TDL_TASK_STARTED ? task : NULL;
+    return word == TDL_TASK_DONE ? task : NULL;
 }
 
 /* Take the outcome in.  Returns 0, -EPROTO or -ENOMEM. */

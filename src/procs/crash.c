@@ -67,7 +67,7 @@ drop_outgoing_locked(ProcPoolObject *pool, struct tdl_proc *proc)
 
 /* _bury(index): forget a worker whose process has ended.
  * Returns (pid, whether that was expected, what it ran or None, for how many seconds,
- * reruns left, whether it had reported that it was ready). */
+ * reruns left, whether it had reported that it was ready, why we killed it). */
 static PyObject *
 pool_bury(ProcPoolObject *pool, PyObject *arg)
 {
@@ -85,13 +85,14 @@ pool_bury(ProcPoolObject *pool, PyObject *arg)
     struct tdl_task *victim = pool->victims.first;
     PyObject *callable = victim != NULL ? Py_NewRef(victim->callable) : Py_NewRef(Py_None);
     int retries = victim != NULL ? victim->retries : 0;
+    int ending = victim != NULL ? (int)victim->ending : 0;
     int64_t since = atomic_load_explicit(&proc->link.shared->since, memory_order_relaxed);
     bool corrupt = proc->corrupt;
     tdl_lock_release(&pool->lock);
     double seconds = (double)(tdl_clock_now() - since) / 1e9;
     PyObject *info = Py_BuildValue(
-        "(lONdiO)", proc->pid, proc->killed && !corrupt ? Py_True : Py_False, callable,
-        victim != NULL ? seconds : 0.0, retries, proc->was_ready ? Py_True : Py_False);
+        "(lONdiOi)", proc->pid, proc->killed && !corrupt ? Py_True : Py_False, callable,
+        victim != NULL ? seconds : 0.0, retries, proc->was_ready ? Py_True : Py_False, ending);
     tdl_procs_free_proc(proc);
     return info;
 }

@@ -103,15 +103,27 @@ is_hungry(ProcPoolObject *pool)
     return hungry;
 }
 
+/* For epoll: never early. */
+static int
+milliseconds_until(int64_t time)
+{
+    if (time == TDL_NEVER)
+        return -1;
+    int64_t left = time - tdl_clock_now();
+    left = left <= 0 ? 0 : (left + TDL_NS_PER_MS - 1) / TDL_NS_PER_MS;
+    return left > 1 << 30 ? 1 << 30 : (int)left;
+}
+
 /* Wait for something to do.  Returns the index of a worker that has ended, or -1. */
 static int
 sleep_for_events(ProcPoolObject *pool)
 {
+    int64_t next = tdl_procs_check_limits(pool);
     struct epoll_event events[EVENTS];
     bool sleep = atomic_load_explicit(&pool->outstanding, memory_order_seq_cst) == 0 ||
                  atomic_load_explicit(&pool->collecting, memory_order_seq_cst) != 0 ||
                  tdl_board_arm(pool->board);
-    int n = epoll_wait(pool->epoll, events, EVENTS, sleep ? -1 : 0);
+    int n = epoll_wait(pool->epoll, events, EVENTS, sleep ? milliseconds_until(next) : 0);
     int died = -1;
     for (int i = 0; i < n; i++) {
         int64_t index = (int64_t)events[i].data.u64;

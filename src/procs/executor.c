@@ -106,6 +106,35 @@ executor_submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs
     return submit(self, args, nargs, kwnames, &options);
 }
 
+/* _submit_with(retries, limit, fn, /, *args, **kwargs); `limit` in seconds, 0: none. */
+static PyObject *
+executor_submit_with(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
+{
+    if (nargs < 3) {
+        PyErr_SetString(PyExc_TypeError,
+                        "submit() missing 1 required positional argument: 'fn'");
+        return NULL;
+    }
+    struct options options = {.retries = (int32_t)PyLong_AsLong(args[0])};
+    options.timeout = (int64_t)(PyFloat_AsDouble(args[1]) * 1e9);
+    if (PyErr_Occurred())
+        return NULL;
+    return submit(self, args + 2, nargs - 2, kwnames, &options);
+}
+
+/* _set_max_workers(n): how many workers there may be. */
+static PyObject *
+executor_set_max_workers(ProcessPoolObject *self, PyObject *arg)
+{
+    ProcPoolObject *pool = pool_of(self);
+    unsigned long workers = PyLong_AsUnsignedLong(arg);
+    if (pool == NULL || PyErr_Occurred())
+        return NULL;
+    atomic_store_explicit(&pool->max_workers, (uint32_t)workers, memory_order_relaxed);
+    Py_RETURN_NONE;
+}
+
 /* _map(fn, items, timeout, chunksize, buffersize, unordered, star, retries, limit): see
  * tdl_procs_batch_new(); `timeout` in seconds from now, `limit` of a chunk. */
 static PyObject *
@@ -174,6 +203,8 @@ static PyMethodDef executor_methods[] = {
      "The call is pickled at once; if that fails the future has the exception. Raises\n"
      "RuntimeError after shutdown and BrokenProcessPool after a worker was lost. As\n"
      "concurrent.futures.Executor.submit()."},
+    {"_submit_with", TDL_METHOD(executor_submit_with), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_set_max_workers", (PyCFunction)executor_set_max_workers, METH_O, NULL},
     {"_map", (PyCFunction)executor_map, METH_VARARGS, NULL},
     {"_setup", (PyCFunction)executor_setup, METH_VARARGS, NULL},
     {"stats", (PyCFunction)executor_stats, METH_NOARGS,

@@ -163,6 +163,24 @@ pool_stats(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
                          workers, "idle", (Py_ssize_t)idle);
 }
 
+/* _shrink(workers): have workers end until there are so many. */
+static PyObject *
+pool_shrink(ProcPoolObject *pool, PyObject *arg)
+{
+    struct tdl_wakes wakes = {.any = false};
+    long workers = PyLong_AsLong(arg);
+    if (workers < 0) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "a number of workers is 0 or more");
+        return NULL;
+    }
+    tdl_lock_acquire(&pool->lock);
+    tdl_procs_shrink_locked(pool, (uint32_t)workers, &wakes);
+    tdl_lock_release(&pool->lock);
+    tdl_wakes_fire(pool, &wakes);
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 pool_wakeup(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
 {
@@ -174,6 +192,7 @@ static PyMethodDef pool_methods[] = {
     {"_add_worker", (PyCFunction)pool_add_worker, METH_NOARGS, NULL},
     {"_worker_started", (PyCFunction)pool_worker_started, METH_VARARGS, NULL},
     {"_worker_failed", (PyCFunction)pool_worker_failed, METH_O, NULL},
+    {"_shrink", (PyCFunction)pool_shrink, METH_O, NULL},
     {"stats", (PyCFunction)pool_stats, METH_NOARGS, NULL},
     {"wakeup", (PyCFunction)pool_wakeup, METH_NOARGS,
      "wakeup($self, /)\n--\n\n"
@@ -213,6 +232,7 @@ tdl_procs_new(struct tdl_state *st, PyObject *pickler)
     tdl_tasks_init(&pool->queue);
     tdl_tasks_init(&pool->over);
     tdl_tasks_init(&pool->victims);
+    tdl_procs_limits_init(pool);
     tdl_procs_source_init(pool);
     pool->codec = tdl_codec_new(st, pickler);
     int r = pool->codec == NULL ? -1 : open_shared(pool);
@@ -260,6 +280,7 @@ pool_dealloc(ProcPoolObject *pool)
     drop_tasks(&pool->queue);
     drop_tasks(&pool->over);
     drop_tasks(&pool->victims);
+    tdl_heap_fini(&pool->limits);
     tdl_wakeup_close(&pool->doorbell);
     tdl_segment_close(&pool->board_segment);
     if (pool->epoll >= 0)

@@ -71,6 +71,7 @@ struct ProcPoolObject {
     uint32_t proc_end;                         /* all indices are below */
     uint64_t idle[TDL_BOARD_WORDS];            /* ready and without tasks */
     uint64_t room[TDL_BOARD_WORDS];            /* may be sent one more */
+    struct tdl_heap limits;                    /* of tasks with a timeout */
     uint32_t cursor;                           /* where the last task went */
     struct tdl_tasks queue;                    /* not sent */
     struct tdl_tasks over;                     /* outcome in, not completed */
@@ -90,6 +91,7 @@ struct ProcPoolObject {
 struct tdl_wakes {
     uint64_t bits[TDL_BOARD_WORDS];
     bool any;
+    bool dispatcher; /* it has to look at the limits */
 };
 
 static inline void
@@ -121,6 +123,9 @@ void tdl_procs_flush_locked(ProcPoolObject *pool, struct tdl_proc *proc,
 /* Set the worker's bits in `idle` and `room` anew. */
 void tdl_procs_update_locked(ProcPoolObject *pool, struct tdl_proc *proc);
 
+/* Have workers end until there are `workers`. */
+void tdl_procs_shrink_locked(ProcPoolObject *pool, uint32_t workers, struct tdl_wakes *wakes);
+
 /* Tell a worker to end once its tasks are done. */
 void tdl_procs_dismiss_locked(ProcPoolObject *pool, struct tdl_proc *proc,
                               struct tdl_wakes *wakes);
@@ -141,6 +146,24 @@ bool tdl_procs_revoke_locked(ProcPoolObject *pool, struct tdl_task *task);
 
 /* Queue or send a new task.  Takes the reference. */
 void tdl_procs_submit(ProcPoolObject *pool, struct tdl_task *task);
+
+/* ---- limit.c: tasks that may run for so long ----------------------------------------- */
+
+void tdl_procs_limits_init(ProcPoolObject *pool);
+
+/* The task was sent: watch it if it has a timeout. */
+void tdl_procs_limit_locked(ProcPoolObject *pool, struct tdl_task *task,
+                            struct tdl_wakes *wakes);
+
+/* The task is no longer sent. */
+void tdl_procs_unlimit_locked(ProcPoolObject *pool, struct tdl_task *task);
+
+/* Stop a task that was sent and has begun by killing its worker.  Returns whether it
+ * had not ended. */
+bool tdl_procs_stop_locked(ProcPoolObject *pool, struct tdl_task *task);
+
+/* The dispatcher: stop what has run for too long.  Returns when to come again. */
+int64_t tdl_procs_check_limits(ProcPoolObject *pool);
 
 /* ---- collect.c: outcomes ------------------------------------------------------------ */
 

@@ -9,6 +9,8 @@ enum { AHEAD_MAX = 400, AHEAD_UNKNOWN = 8 };
 void
 tdl_wakes_fire(ProcPoolObject *pool, const struct tdl_wakes *wakes)
 {
+    if (wakes->dispatcher)
+        tdl_procs_ring(pool);
     if (!wakes->any)
         return;
     for (uint32_t i = 0; i < TDL_BOARD_WORDS; i++)
@@ -206,6 +208,7 @@ send_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_task *task,
     add_outgoing(proc, task->kind, number, task->function, task->call.data, task->call.size,
                  tdl_task_ref(task));
     pool->cursor = proc->index;
+    tdl_procs_limit_locked(pool, task, wakes);
     tdl_procs_flush_locked(pool, proc, wakes);
     tdl_procs_update_locked(pool, proc);
 }
@@ -253,6 +256,42 @@ tdl_procs_dismiss_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl
     tdl_procs_update_locked(pool, proc);
 }
 
+/* Whom to do without first: who has the least to do, of those the newest. */
+static struct tdl_proc *
+pick_superfluous(ProcPoolObject *pool)
+{
+    struct tdl_proc *found = NULL;
+    for (uint32_t i = 0; i < pool->proc_end; i++) {
+        struct tdl_proc *proc = pool->procs[i];
+        if (proc != NULL && proc->state <= TDL_PROC_READY &&
+            (found == NULL || proc->inflight <= found->inflight))
+            found = proc;
+    }
+    return found;
+}
+
+void
+tdl_procs_shrink_locked(ProcPoolObject *pool, uint32_t workers, struct tdl_wakes *wakes)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pool->proc_end; i++)
+        count += pool->procs[i] != NULL && pool->procs[i]->state <= TDL_PROC_READY;
+    for (; count > workers; count--) {
+        struct tdl_proc *proc = pick_superfluous(pool);
+        if (proc == NULL)
+            return;
+        for (uint32_t k = 1; k <= TDL_LINK_TASKS; k++) {
+            struct tdl_task *task = proc->tasks[(proc->next - k) % TDL_LINK_TASKS];
+            if (task != NULL && tdl_procs_revoke_locked(pool, task)) {
+                task->place = TDL_TASK_WAITS;
+                tdl_tasks_push_front(&pool->queue, task);
+            }
+        }
+        tdl_procs_dismiss_locked(pool, proc, wakes);
+    }
+    tdl_procs_pump_locked(pool, wakes);
+}
+
 /* ---- taking back -------------------------------------------------------------------- */
 
 bool
@@ -262,6 +301,7 @@ tdl_procs_revoke_locked(ProcPoolObject *pool, struct tdl_task *task)
     if (!tdl_link_claim(&proc->link, task->number, TDL_TASK_REVOKED))
         return false;
     proc->tasks[task->number % TDL_LINK_TASKS] = NULL;
+    tdl_procs_unlimit_locked(pool, task);
     proc->inflight--;
     atomic_fetch_sub_explicit(&pool->outstanding, 1, memory_order_seq_cst);
     if (proc->budget != UINT32_MAX)

@@ -38,6 +38,15 @@ enum tdl_task_place {
     TDL_TASK_GONE
 };
 
+/* Why we stop a task that runs; for Python. */
+enum tdl_task_ending { TDL_ENDING_NONE, TDL_ENDING_LIMIT, TDL_ENDING_TERMINATED };
+
+/* When a task that was sent has to be looked at; in the pool's heap. */
+struct tdl_task_limit {
+    struct tdl_timer timer;
+    struct tdl_task *task; /* borrowed: the limit is cancelled before the task goes */
+};
+
 struct tdl_task {
     struct tdl_task *next; /* in the pool's queue or its list of what is over */
     _Atomic uint32_t references;
@@ -50,10 +59,12 @@ struct tdl_task {
     uint16_t outcome;               /* TDL_FRAME_RESULT ..., 0: failed without one */
     uint32_t split;                 /* of the outcome's frame: its `function` */
     enum tdl_task_place place;
-    int32_t worker;  /* while SENT: its index */
-    uint32_t number; /* while SENT: its number there */
-    int32_t retries; /* reruns that are left */
-    int64_t timeout; /* ns that it may run, 0: no limit */
+    int32_t worker;               /* while SENT: its index */
+    uint32_t number;              /* while SENT: its number there */
+    int32_t retries;              /* reruns that are left */
+    int64_t timeout;              /* ns that it may run, 0: no limit */
+    struct tdl_task_limit *limit; /* while it is SENT, if it has a timeout */
+    enum tdl_task_ending ending;
     int64_t submitted;
     struct tdl_bytes answer; /* the outcome, encoded */
     PyObject *failure;       /* strong: the exception if there is no encoded outcome */

@@ -96,7 +96,7 @@ is_started(struct tdl_source *source, FutureObject *future)
     if (task->place == TDL_TASK_SENT)
         started =
             atomic_load_explicit(tdl_link_task(&pool->procs[task->worker]->link, task->number),
-                                 memory_order_acquire) == TDL_TASK_STARTED;
+                                 memory_order_acquire) != TDL_TASK_QUEUED;
     else
         started = task->place == TDL_TASK_OVER;
     tdl_lock_release(&pool->lock);
@@ -135,6 +135,23 @@ take_back(struct tdl_source *source, FutureObject *future)
     return taken;
 }
 
+/* Stop the task, which has begun.  Returns whether it had not ended. */
+static bool
+stop(struct tdl_source *source, FutureObject *future)
+{
+    ProcPoolObject *pool = tdl_procs_of(source);
+    struct tdl_task *task = tdl_procs_is_ours(pool) ? task_of(future) : NULL;
+    if (task == NULL)
+        return false;
+    tdl_lock_acquire(&pool->lock);
+    bool stopped = task->place == TDL_TASK_SENT && tdl_procs_stop_locked(pool, task);
+    if (stopped)
+        task->ending = TDL_ENDING_TERMINATED;
+    tdl_lock_release(&pool->lock);
+    tdl_task_unref(task);
+    return stopped;
+}
+
 static bool
 may_help(struct tdl_source *source)
 {
@@ -161,4 +178,5 @@ tdl_procs_source_init(ProcPoolObject *pool)
     source->wait = wait_for;
     source->revoke = take_back;
     source->is_started = is_started;
+    source->stop = stop;
 }

@@ -256,6 +256,14 @@ learn_duration(struct worker *worker, int64_t ns)
                           memory_order_relaxed);
 }
 
+/* The parent has decided that the task is over. */
+static void
+wait_to_be_killed(void)
+{
+    for (;;)
+        pause();
+}
+
 /* A whole task has come in.  Returns 0 or -1 with an exception set. */
 static int
 do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
@@ -274,6 +282,8 @@ do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *dat
     int kind = run_task(worker, frame, data, size, &split);
     if (kind < 0)
         return -1;
+    if (!tdl_link_change(&worker->link, frame->task, TDL_TASK_STARTED, TDL_TASK_DONE))
+        wait_to_be_killed();
     learn_duration(worker, tdl_clock_now() - start);
     struct tdl_frame answer = {.kind = (uint16_t)kind, .task = frame->task, .function = split};
     int r = send_out(worker, answer);
