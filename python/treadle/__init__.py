@@ -30,6 +30,7 @@ from ._version import __version__
 if _TYPE_CHECKING:
     from ._loop import EventLoop, new_event_loop
     from ._policy import EventLoopPolicy, install
+    from ._mp_pool import Pool
     from ._procs import BrokenProcessPool, ProcessPoolExecutor
     from ._runner import Runner, run
     from ._sync import (
@@ -50,7 +51,7 @@ if _TYPE_CHECKING:
     )
     from ._shared import shared_array
     from ._to_thread import to_thread
-    from ._workers import worker_id
+    from ._worker import worker_id
     from ._zygote import ZygoteContext
 
 # What needs asyncio or multiprocessing is imported when it is first asked for:
@@ -73,6 +74,7 @@ _LAZY = {
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
     "BrokenProcessPool": "_procs",
+    "Pool": "_mp_pool",
     "ProcessPoolExecutor": "_procs",
     "Runner": "_runner",
     "ZygoteContext": "_zygote",
@@ -81,7 +83,7 @@ _LAZY = {
     "run": "_runner",
     "shared_array": "_shared",
     "to_thread": "_to_thread",
-    "worker_id": "_workers",
+    "worker_id": "_worker",
 }
 
 
@@ -120,6 +122,7 @@ __all__ = [
     "LifoQueue",
     "Lock",
     "PriorityQueue",
+    "Pool",
     "ProcessPoolExecutor",
     "Queue",
     "QueueEmpty",

@@ -255,7 +255,12 @@ class ProcMap(Generic[_T]):
 
 def _init_procs(with_cause: Callable[[BaseException], BaseException], /) -> None: ...
 def _work(
-    index: int, descriptors: tuple[int, int, int], max_tasks: int, pickler: Any, /
+    index: int,
+    descriptors: tuple[int, int, int],
+    max_tasks: int,
+    pickler: Any,
+    max_memory: int,
+    /,
 ) -> None: ...
 
 # ---- thread pools, executors -------------------------------------------------------

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool as BrokenProcessPool
 from traceback import format_exception
 from typing import Any, ParamSpec, TypeVar, overload
 
-from . import _native, _progress, _workers
+from . import _native, _progress, _worker_logs, _workers
 from ._submitting_map import submitting_map
 
 # the stubs of the standard library leave out what is private
@@ -65,6 +65,20 @@ def _name_of(function: Any) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
+_GONE = (
+    "The ProcessPoolExecutor was garbage collected with work pending after its last worker "
+    "process had ended; the pending work can never be run."
+)
+_FORCED = (
+    "A worker process exited while the pool was being forcefully shut down; work that was still "
+    "enqueued will not be run."
+)
+_NOT_STARTED = (
+    "A replacement worker process could not be started, leaving the pool without workers to run "
+    "the remaining work."
+)
+
+
 class _Manager:
     """The Python half of a pool's dispatcher; holds the executor weakly."""
 
@@ -74,12 +88,17 @@ class _Manager:
         self.processes = executor._processes
         self.shutdown_lock = executor._shutdown_lock
         self.respawn = executor._on_crash == "respawn"
+        self.relay = executor._relay
 
     def run(self) -> None:
+        if self.relay is not None:
+            self.relay.start()
         while (index := self.pool._dispatch()) is not None:
             self.worker_ended(index)
         for process in list(self.processes.values()):
             process.join()
+        if self.relay is not None:
+            self.relay.close()
 
     def worker_ended(self, index: int) -> None:
         bury = self.pool._bury(index)
@@ -99,8 +118,50 @@ class _Manager:
         else:
             self.break_pool(executor, pid, exitcode, function, seconds, was_ready)
             return
+        self.replace_worker(executor)
+
+    def replace_worker(self, executor: "ProcessPoolExecutor | None") -> None:
+        cause = None
+        if executor is None:
+            reason = _GONE
+        elif executor._force_shutting_down:
+            reason = _FORCED
+        else:
+            reason = _NOT_STARTED
+            try:
+                executor._replace_worker(self.processes)
+            except Exception as error:
+                cause = "".join(format_exception(error))
+        stats = self.pool.stats()
+        if stats["workers"] == 0 and (stats["queued"] or cause is not None):
+            self.give_up(executor, reason, cause)
+
+    def give_up(
+        self, executor: "ProcessPoolExecutor | None", reason: str, cause: str | None
+    ) -> None:
+        """No worker is left, and there will be none."""
+
+        def make() -> BaseException:
+            broken = BrokenProcessPool(reason)
+            if cause is not None:
+                broken.__cause__ = _standard._RemoteTraceback(f"\n'''\n{cause}'''")
+            return broken
+
         if executor is not None:
-            executor._replace_worker()
+            executor._broken = reason
+            executor._shutdown_thread = True
+        self.pool._break(reason, make)
+
+    def kill(self) -> None:
+        """End the workers at once, and let nothing begin."""
+        executor = self.executor()
+        with self.shutdown_lock:
+            if executor is not None:
+                executor._force_shutting_down = True
+            self.pool.wakeup()
+            self.pool._cancel_all()
+            for process in list(self.processes.values()):
+                process.kill()
 
     def error_of_ending(self, ending: int, function: Any, seconds: float) -> BaseException:
         if ending == _ENDING_LIMIT:
@@ -160,6 +221,19 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
 
     on_crash: "break" (a lost worker breaks the pool, as the standard one) or
         "respawn" (the worker is replaced, only its task fails).
+    mp_context: also the name of a start method, or "zygote": workers are forked by
+        a warm, single-threaded process. None is this version's default, with a
+        zygote where that is forkserver.
+    preload: names of modules that the zygote imports, once for all workers.
+    exit_function: called without arguments in a worker that ends after its last task.
+    max_memory_per_child: bytes of resident memory above which a worker is replaced
+        after its task.
+    library_threads: how many threads BLAS, OpenMP and the like may use in a worker;
+        "auto": the number of CPUs divided by max_workers; None: no limit. Variables
+        such as OMP_NUM_THREADS that are set win.
+    affinity: the CPUs that workers may run on; None: those of this process.
+    worker_logs: handle workers' log records here, by this process's handlers: True
+        from the level of the root logger on, or a level.
     """
 
     def __init__(
@@ -171,13 +245,19 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         *,
         max_tasks_per_child: int | None = None,
         on_crash: str = "break",
+        preload: Iterable[str] | None = None,
+        exit_function: Callable[[], object] | None = None,
+        max_memory_per_child: int | None = None,
+        library_threads: int | str | None = "auto",
+        affinity: Iterable[int] | None = None,
+        worker_logs: bool | int | str = False,
     ) -> None:
         _standard._check_system_limits()
         if max_workers is None:
             max_workers = _default_workers()
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        mp_context = _workers.choose_context(mp_context, max_tasks_per_child)
+        mp_context = _workers.choose_context(mp_context, max_tasks_per_child, preload)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         forks = mp_context.get_start_method(allow_none=False) == "fork"
@@ -190,11 +270,21 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
-        self._worker_options = _workers.worker_options(max_workers)
+        self._worker_options = _workers.worker_options(
+            max_workers,
+            exit_function=exit_function,
+            library_threads=library_threads,
+            affinity=affinity,
+            max_memory=max_memory_per_child,
+        )
+        self._relay = None if worker_logs is False else _worker_logs.Relay(worker_logs)
+        if self._relay is not None:
+            self._worker_options["logs"] = self._relay.sender()
         self._on_crash = on_crash
         self._process = os.getpid()
         self._processes: Any = {}
         self._executor_manager_thread: threading.Thread | None = None  # type: ignore[assignment]
+        self._manager: _Manager | None = None
         self._shutdown_thread = False
         self._shutdown_lock = threading.RLock()  # type: ignore[assignment]
         self._broken: bool | str = False  # type: ignore[assignment]
@@ -225,10 +315,10 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
             # with fork all are started before the dispatcher's thread
             missing = self._max_workers - len(self._processes)
             for _ in range(1 if self._safe_to_dynamically_spawn_children else missing):
-                self._start_one()
+                self._start_one(self._processes)
             self._start_manager()
 
-    def _start_one(self) -> None:
+    def _start_one(self, processes: dict[int, Any]) -> None:
         pool = self._pool
         index, segment, board, doorbell = pool._add_worker()
         try:
@@ -247,7 +337,7 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
             pool._worker_failed(index)
             raise
         assert process.pid is not None
-        self._processes[process.pid] = process
+        processes[process.pid] = process
         pool._worker_started(index, process.pid)
 
     def _start_map(
@@ -366,17 +456,17 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
             missing = min(stats["queued"] - stats["idle"], max_workers - stats["workers"])
             if not self._pool.closed and self._executor_manager_thread is not None:
                 for _ in range(missing):
-                    self._start_one()
+                    self._start_one(self._processes)
 
-    def _replace_worker(self) -> None:
+    def _replace_worker(self, processes: dict[int, Any]) -> None:
         with self._shutdown_lock:
-            if self._force_shutting_down or self._broken or self._processes is None:
+            if self._broken:
                 return
             stats = self._pool.stats()
             if self._pool.closed and not stats["queued"]:
                 return
             if stats["workers"] < self._max_workers:
-                self._start_one()
+                self._start_one(processes)
 
     def _start_manager(self) -> None:
         if self._executor_manager_thread is not None:
@@ -384,9 +474,18 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         manager = _Manager(self, self._pool)
         thread = threading.Thread(target=manager.run, name="treadle-process-pool")
         thread.start()
+        self._manager = manager
+        _running[thread] = manager
         self._executor_manager_thread = thread
         # the standard library's exit handler closes the pool and joins the thread
         _standard._threads_wakeups[thread] = self._pool
+
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            # Workers are not interrupted themselves: their tasks end with them.
+            if self._manager is not None:
+                self._manager.kill()
+        self.shutdown(wait=True)
 
     @overload
     def shutdown(
@@ -430,14 +529,14 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
 
         As ``concurrent.futures.ProcessPoolExecutor.terminate_workers()`` of 3.14.
         """
-        self._force_shutdown("terminate")
+        self._force_shutdown(operation="terminate")
 
     def kill_workers(self) -> None:
         """End the workers by SIGKILL; the pool is broken afterwards.
 
         As ``concurrent.futures.ProcessPoolExecutor.kill_workers()`` of 3.14.
         """
-        self._force_shutdown("kill")
+        self._force_shutdown(operation="kill")
 
     def _force_shutdown(self, operation: str) -> None:
         if operation not in ("terminate", "kill"):
@@ -536,3 +635,36 @@ class ProcessExecutorView:
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the executor itself down."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+
+# Dispatchers' threads, and what they run.
+_running: "weakref.WeakKeyDictionary[threading.Thread, _Manager]" = weakref.WeakKeyDictionary()
+
+
+def _was_interrupted() -> bool:
+    """Whether the program ends because of an interrupt that nobody has handled."""
+    last = sys.last_exc if hasattr(sys, "last_exc") else getattr(sys, "last_value", None)
+    return isinstance(last, KeyboardInterrupt)
+
+
+def _at_exit() -> None:
+    """Wait for the pools that are still at work, as the standard library does; not after
+    an interrupt, nor beyond one."""
+    if _was_interrupted():
+        _kill_all()
+    try:
+        for thread, manager in list(_running.items()):
+            manager.pool.wakeup()
+            thread.join()
+    except KeyboardInterrupt:
+        _kill_all()
+        raise
+
+
+def _kill_all() -> None:
+    for manager in list(_running.values()):
+        manager.kill()
+
+
+# Called before the standard library's own, which was registered earlier.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]

@@ -91,7 +91,7 @@ def _rebuild(descriptor: Any, level: int) -> Sender:
 
 
 class Relay:
-    """The parent's end: takes records in until it is closed.
+    """The parent's end: takes records in from start() to close().
 
     level: what workers' root loggers are set to; True for that of the parent's.
     """
@@ -99,6 +99,10 @@ class Relay:
     def __init__(self, level: "int | str | bool") -> None:
         self._level = logging.root.level if level is True else logging._checkLevel(level)  # type: ignore[attr-defined]
         self._reader, self._writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to take records in: once workers that are forked from here have been."""
         self._thread = threading.Thread(target=self._run, name="treadle-worker-logs", daemon=True)
         self._thread.start()
 
@@ -109,8 +113,9 @@ class Relay:
     def close(self) -> None:
         """Take in what ended workers have sent, and end. A second call does nothing."""
         if self._writer.fileno() >= 0:
-            self._writer.sendall(_END)
-            self._thread.join()
+            if self._thread is not None:
+                self._writer.sendall(_END)
+                self._thread.join()
             self._writer.close()
             self._reader.close()
 

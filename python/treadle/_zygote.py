@@ -77,6 +77,11 @@ class Zygote:
                     return self._ask(descriptors), self._changes()
                 except (ConnectionError, EOFError):
                     self._forget()
+                except OSError:
+                    raise
+                except BaseException:
+                    self._forget()  # its answer may still come, and would be taken for the next
+                    raise
             raise ConnectionError("the zygote that starts workers has died three times in a row")
 
     def stop(self) -> None:

@@ -24,6 +24,8 @@ from multiprocessing import process, resource_tracker, spawn
 from multiprocessing import util as _util
 from typing import Any, BinaryIO, NoReturn
 
+from . import _worker  # what pools' workers run, here once for all
+
 util: Any = _util  # parts that the stubs do not know
 
 # A request: one byte of kind. Its descriptors: what the worker reads, the status
@@ -174,15 +176,7 @@ def _prepare(data: dict[str, Any]) -> None:
     try:
         spawn.prepare(main)
     except (Exception, SystemExit) as error:
-        _note_main_error(error)
-
-
-main_error: str | None = None
-
-
-def _note_main_error(error: BaseException) -> None:
-    global main_error
-    main_error = "".join(traceback.format_exception(error))
+        _worker.main_error = "".join(traceback.format_exception(error))
 
 
 def _change_environment(changes: dict[str, str | None]) -> None:

@@ -37,6 +37,7 @@ struct tdl_link_shared {
     _Atomic uint32_t task_ns;            /* what a task takes, a moving average; 0: unknown */
     _Atomic uint32_t running;            /* number of the task + 1, 0: none */
     _Atomic int64_t since;               /* when it began; core/clock.h */
+    _Atomic uint32_t full;               /* not 0: it has more memory than it may have */
     alignas(64) _Atomic uint32_t tasks[TDL_LINK_TASKS];
 };
 

@@ -95,6 +95,9 @@ drain_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_wakes *wake
         tdl_channel_wake_producer(&proc->link.results);
     if (proc->outgoing_count > 0)
         tdl_procs_flush_locked(pool, proc, wakes);
+    if (atomic_load_explicit(&proc->link.shared->full, memory_order_relaxed) != 0 &&
+        proc->state == TDL_PROC_READY)
+        tdl_procs_retire_locked(pool, proc, wakes);
     tdl_procs_update_locked(pool, proc);
 }
 

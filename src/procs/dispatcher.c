@@ -48,6 +48,8 @@ note_death(ProcPoolObject *pool, uint32_t index)
     tdl_procs_drain(pool, proc);
     tdl_procs_leave_collector(pool);
     tdl_lock_acquire(&pool->lock);
+    if (proc->budget == 0 && proc->inflight == 0)
+        proc->killed = true; /* it has run as many as it was to */
     proc->state = TDL_PROC_DEAD;
     pool->proc_count--;
     tdl_procs_update_locked(pool, proc);

@@ -130,6 +130,10 @@ void tdl_procs_shrink_locked(ProcPoolObject *pool, uint32_t workers, struct tdl_
 void tdl_procs_dismiss_locked(ProcPoolObject *pool, struct tdl_proc *proc,
                               struct tdl_wakes *wakes);
 
+/* Tell a worker to end after the task that it has begun; the others go to others. */
+void tdl_procs_retire_locked(ProcPoolObject *pool, struct tdl_proc *proc,
+                             struct tdl_wakes *wakes);
+
 /* A worker has nothing to do and nothing is queued: take tasks back from one that has
  * some waiting. */
 void tdl_procs_balance_locked(ProcPoolObject *pool);

@@ -312,13 +312,13 @@ tdl_procs_revoke_locked(ProcPoolObject *pool, struct tdl_task *task)
     return true;
 }
 
-/* The newest half of what `proc` has not begun goes back to the front of the queue. */
+/* The newest of what `proc` has not begun, `wanted` at most, goes back to the front of
+ * the queue. */
 static bool
-take_half(ProcPoolObject *pool, struct tdl_proc *proc)
+take_back(ProcPoolObject *pool, struct tdl_proc *proc, uint32_t wanted)
 {
     uint32_t passed = atomic_load_explicit(&proc->link.shared->passed, memory_order_acquire);
     uint32_t waiting = proc->next - passed;
-    uint32_t wanted = (proc->inflight + 1) / 2;
     bool any = false;
     for (uint32_t i = 1; i <= waiting && wanted > 0; i++) {
         struct tdl_task *task = proc->tasks[(proc->next - i) % TDL_LINK_TASKS];
@@ -331,6 +331,20 @@ take_half(ProcPoolObject *pool, struct tdl_proc *proc)
         any = true;
     }
     return any;
+}
+
+static bool
+take_half(ProcPoolObject *pool, struct tdl_proc *proc)
+{
+    return take_back(pool, proc, (proc->inflight + 1) / 2);
+}
+
+void
+tdl_procs_retire_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_wakes *wakes)
+{
+    tdl_procs_dismiss_locked(pool, proc, wakes);
+    if (proc->state == TDL_PROC_LEAVING)
+        take_back(pool, proc, UINT32_MAX);
 }
 
 void

@@ -8,10 +8,13 @@
 #include "core/clock.h"
 #include "core/frame.h"
 #include "core/link.h"
+#include "core/memory.h"
 #include "procs/codec.h"
 #include "procs/procs.h"
 #include "py/errors.h"
 
+/* How often at most a worker looks how much memory it has. */
+#define LOOK_AT_MEMORY TDL_NS_PER_MS
 /* How often a worker that sleeps looks whether its pool's process still exists. */
 #define LOOK_FOR_PARENT (TDL_NS_PER_S / 2)
 
@@ -28,7 +31,9 @@ struct worker {
     struct tdl_bytes parts; /* of a message that comes in several frames */
     struct tdl_bytes out;
     struct tdl_spin spin;
-    int64_t average; /* ns a task */
+    int64_t average;    /* ns a task */
+    int64_t max_memory; /* bytes; 0: any number */
+    int64_t looked;     /* when memory was looked at */
 };
 
 /* ---- talking to the parent ---------------------------------------------------------- */
@@ -110,12 +115,30 @@ send_out(struct worker *worker, struct tdl_frame frame)
 
 /* ---- running a task ----------------------------------------------------------------- */
 
+/* A call cannot be decoded: have treadle._worker say so in a note to the exception. */
+static void
+explain_failure(void)
+{
+    PyObject *explain = NULL, *raised = tdl_err_take();
+    const struct tdl_import wanted[] = {{"explain_unpickling", &explain}, {NULL, NULL}};
+    PyObject *r = NULL;
+    if (tdl_state_import("treadle._worker", wanted) == 0)
+        r = PyObject_CallOneArg(explain, raised);
+    if (r == NULL)
+        PyErr_Clear(); /* the exception itself is what counts */
+    Py_XDECREF(r);
+    Py_XDECREF(explain);
+    tdl_err_put_steal(raised);
+}
+
 static PyObject *
 run_call(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
 {
     struct tdl_call call;
-    if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0)
+    if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0) {
+        explain_failure();
         return NULL;
+    }
     PyObject *result = PyObject_Call(call.callable, call.args, call.kwargs);
     Py_DECREF(call.callable);
     Py_DECREF(call.args);
@@ -190,8 +213,10 @@ run_mapped(struct worker *worker, const struct tdl_frame *frame, const uint8_t *
 {
     struct tdl_call call;
     PyObject *items, *star, *values = NULL;
-    if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0)
+    if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0) {
+        explain_failure();
         return NULL;
+    }
     if (PyArg_ParseTuple(call.args, "O!O", &PyList_Type, &items, &star))
         values = run_items(call.callable, items, star == Py_True);
     PyObject *raised = tdl_err_take();
@@ -264,6 +289,20 @@ wait_to_be_killed(void)
         pause();
 }
 
+/* Say so if this process has grown too large: the parent sends it no more tasks. */
+static void
+watch_memory(struct worker *worker)
+{
+    if (worker->max_memory == 0)
+        return;
+    int64_t now = tdl_clock_now();
+    if (now - worker->looked < LOOK_AT_MEMORY)
+        return;
+    worker->looked = now;
+    if (tdl_memory_resident() > worker->max_memory)
+        atomic_store_explicit(&worker->link.shared->full, 1, memory_order_relaxed);
+}
+
 /* A whole task has come in.  Returns 0 or -1 with an exception set. */
 static int
 do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *data, size_t size)
@@ -286,6 +325,7 @@ do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *dat
         wait_to_be_killed();
     learn_duration(worker, tdl_clock_now() - start);
     struct tdl_frame answer = {.kind = (uint16_t)kind, .task = frame->task, .function = split};
+    watch_memory(worker);
     int r = send_out(worker, answer);
     atomic_store_explicit(&shared->running, 0, memory_order_release);
     tdl_bytes_reset(&worker->out);
@@ -406,9 +446,10 @@ close_worker(struct worker *worker)
     close(worker->doorbell);
 }
 
-/* _work(index, descriptors, max_tasks, pickler): be worker `index` of the pool that
+/* _work(index, descriptors, max_tasks, pickler, max_memory): be worker `index` of the pool that
  * gave the descriptors (segment, board, doorbell), which are closed at the end, until it
- * is told to end or has run `max_tasks` tasks (0: any number). */
+ * is told to end or has run `max_tasks` tasks (0: any number).  With more than
+ * `max_memory` bytes in memory (0: any number) it asks to be told. */
 PyObject *
 tdl_procs_work(PyObject *module, PyObject *args)
 {
@@ -416,9 +457,11 @@ tdl_procs_work(PyObject *module, PyObject *args)
     int link_fd, board_fd;
     unsigned max_tasks;
     PyObject *pickler;
-    if (!PyArg_ParseTuple(args, "I(iii)IO:_work", &worker.index, &link_fd, &board_fd,
-                          &worker.doorbell, &max_tasks, &pickler))
+    long long max_memory;
+    if (!PyArg_ParseTuple(args, "I(iii)IOL:_work", &worker.index, &link_fd, &board_fd,
+                          &worker.doorbell, &max_tasks, &pickler, &max_memory))
         return NULL;
+    worker.max_memory = max_memory;
     if (max_tasks > 0)
         worker.left = max_tasks;
     worker.link.segment.fd = worker.board_segment.fd = -1;

@@ -65,6 +65,8 @@ def test_quick_demo_agrees_and_prints_the_table(tmp_path: Path) -> None:
         "fetch 6 pages",
         "hash and ",
         "map ",
+        "processes: count words of ",
+        "processes: find the primes below 5,000",
         "asyncio: fetch 6 pages",
         "asyncio: echo 500 messages",
         "time of an echo",
@@ -73,7 +75,7 @@ def test_quick_demo_agrees_and_prints_the_table(tmp_path: Path) -> None:
     document = json.loads(figures.read_text())
     assert document["agree"] is True
     keys = [section["key"] for section in document["sections"]]
-    assert keys == ["pages", "files", "items", "loop-pages", "loop-echo"]
+    assert keys == ["pages", "files", "items", "words", "primes", "loop-pages", "loop-echo"]
     for section in document["sections"]:
         loop = section["key"].startswith("loop-")
         roles = {"asyncio"} if loop else {"one by one", "concurrent.futures"}

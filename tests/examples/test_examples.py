@@ -41,6 +41,53 @@ def test_threads_tools():
     ]
 
 
+def test_processes_pool():
+    *lines, times = run("processes_pool")
+    assert lines == [
+        "submit: 7",
+        "map: [2, 7, 2, 3, 2, 5, 2, 97, 2, 3]",
+        "as_completed: [(91, 7), (341, 11), (997, 997)]",
+        "exception: unsupported operand type(s) for %: 'complex' and 'int'",
+        "raised at: return next((prime for prime in primes if number % prime == 0), number)",
+        "a worker that dies breaks the pool: True",
+        "6 tasks, 2 for each worker: 3 workers",
+    ]
+    computing, took = map(float, re.findall(r"(\d+\.\d+) s", times))
+    assert 0 < computing and 0 < took
+
+
+def test_processes_tools():
+    assert run("processes_tools") == [
+        "map: [0, 1, 4, 9, 16]",
+        "imap: [0, 1, 4, 9, 16]",
+        "imap_unordered: [0, 1, 4, 9, 16]",
+        "starmap: [2, 7]",
+        "apply_async: 49 TypeError",
+        "a lambda: True",
+        "fork: 144",
+        "spawn: 144",
+        "forkserver: 144",
+        "zygote: 144",
+        "value: 45",
+        "array: [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]",
+        "queue: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]",
+        "pipe: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]",
+        "manager: 10 entries",
+        "shared_memory: [100, 101, 102, 103, 104, 105, 106, 107, 108, 109]",
+    ]
+
+
+def test_workers_life():
+    assert run("workers_life") == [
+        "WARNING task 0",
+        "WARNING task 1",
+        "WARNING task 2",
+        "results: (0, True, True) (1, True, True) (2, True, True)",
+        "library threads, interrupts ignored: 1 True",
+        "workers for small tasks: 1 - for large ones: 3",
+    ]
+
+
 def test_map_progress():
     assert run("map_progress") == [
         "1000 digests, in order: True",

@@ -283,6 +283,7 @@ class TestLogs:
 
     def test_records_reach_the_parents_handlers(self, ctx, probe, records):
         relay = Relay(logging.INFO)
+        relay.start()
         try:
             _, process = probe(ctx, bodies.log_things, "treadle.test", logs=relay.sender())
             process.join(60)
@@ -298,6 +299,7 @@ class TestLogs:
     def test_levels_of_the_parents_loggers_hold(self, probe, records):
         logging.getLogger("treadle.test").setLevel(logging.ERROR)
         relay = Relay(logging.INFO)
+        relay.start()
         try:
             _, process = probe(choose_context("zygote"), bodies.log_things, "treadle.test", logs=relay.sender())
             process.join(60)
@@ -307,6 +309,7 @@ class TestLogs:
 
     def test_a_record_larger_than_a_message_is_cut(self, probe, records):
         relay = Relay("INFO")
+        relay.start()
         try:
             _, process = probe(choose_context("zygote"), bodies.log_much, "treadle.test", logs=relay.sender())
             process.join(60)

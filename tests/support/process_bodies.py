@@ -82,12 +82,12 @@ def _refuse():
 
 
 def probe_worker(spec):
-    """In the place of _workers.run(): settle, and say what came of it."""
+    """In the place of _worker.run(): settle, and say what came of it."""
     import treadle
-    from treadle import _workers
+    from treadle import _worker
 
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    _workers._settle(spec)
+    _worker._settle(spec)
     channel = spec.initargs[0]
     channel.send(
         {
@@ -132,3 +132,164 @@ def log_things(name):
 
 def log_much(name):
     logging.getLogger(name).warning("x" * 1_000_000)
+
+
+# Tasks of pools
+
+
+def square(number):
+    return number * number
+
+
+def add(left, right=0):
+    return left + right
+
+
+def fail(*args):
+    raise ValueError("as it should", *args)
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def pid(*_):
+    return os.getpid()
+
+
+def make_lambda():
+    return lambda: None
+
+
+_state = None
+
+
+def remember(value):
+    global _state
+    _state = value
+
+
+def recall(*_):
+    return _state
+
+
+def use_tools(number):
+    """Something with each of the tools that the initializer has left."""
+    lock, value, array, queue, event, listing, connection = _state
+    assert event.wait(60)
+    with lock:
+        value.value += number
+        array[number % len(array)] += 1
+    queue.put(number)
+    listing.append(number)
+    with lock:
+        connection.send(number)
+    return multiprocessing.current_process().name
+
+
+def fill_shared(name, index):
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(name)
+    memory.buf[index] = index
+    memory.close()
+    return index
+
+
+def raise_timeout():
+    raise TimeoutError("of the call")
+
+
+def fail_at_three(number):
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+def names():
+    return multiprocessing.current_process().name, os.getpid(), multiprocessing.parent_process().pid
+
+
+# What pools' workers do at the beginning, the end, and in between
+
+
+_marks = None
+
+
+def mark_at(path, word):
+    global _marks
+    _marks = path
+    with open(path, "a") as file:
+        file.write(word + "\n")
+
+
+def mark_end():
+    mark_at(_marks, "ended")
+
+
+def mark_at_exit(path):
+    atexit.register(mark_at, path, "atexit")
+    util.Finalize(None, mark_at, (path, "finalize"), exitpriority=1)
+
+
+def which_worker():
+    import treadle
+
+    return treadle.worker_id()
+
+
+def is_imported(name):
+    import sys
+
+    return name in sys.modules
+
+
+def variable(name):
+    return os.environ.get(name)
+
+
+def log_by_multiprocessing():
+    multiprocessing.get_logger().info("said by a task")
+
+
+def use_a_pool(method):
+    import warnings
+
+    import treadle
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    with treadle.ProcessPoolExecutor(1, mp_context=method) as pool:
+        return list(pool.map(square, range(3)))
+
+
+_kept = None
+
+
+def grow(size):
+    global _kept
+    _kept = bytearray(os.urandom(1)) * size
+    return os.getpid()
+
+
+def close_everything():
+    os.closerange(0, 1024)
+    return "closed"
+
+
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise TypeError("cannot pickle it")
+
+
+class TwoArguments(Exception):
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def raise_unpicklable():
+    raise Unpicklable("as it should")
+
+
+def raise_not_unpicklable():
+    raise TwoArguments(1, 2)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from treadle._demo import echo, files, items, loop_pages, pages, report
+from treadle._demo import echo, files, items, loop_pages, pages, primes, report, words
 from treadle._demo.progress import Progress
 from treadle._demo.section import DemoError, Outcome, Section, Settings, run_section
 
@@ -18,10 +18,20 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 FULL = Settings()
-QUICK = Settings(delay=0.02, pages=6, items=5_000, file_bytes=1 << 20, messages=500, rounds=1)
+QUICK = Settings(
+    delay=0.02,
+    pages=6,
+    items=5_000,
+    file_bytes=1 << 20,
+    text_bytes=1 << 19,
+    primes_below=5_000,
+    messages=500,
+    rounds=1,
+)
 THREADS: list[Callable[[Settings], Section]] = [pages.make, files.make, items.make]
+PROCESSES: list[Callable[[Settings], Section]] = [words.make, primes.make]
 LOOPS: list[Callable[[Settings], Section]] = [loop_pages.make, echo.make]
-SECTIONS = [*THREADS, *LOOPS]
+SECTIONS = [*THREADS, *PROCESSES, *LOOPS]
 INTERRUPTED = 130
 
 
@@ -40,7 +50,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--pages", type=count, metavar="N", help="pages to fetch (20)")
     parser.add_argument("--items", type=count, metavar="N", help="items to map over (100000)")
     parser.add_argument(
-        "--workers", type=count, metavar="N", help="threads (default: one a page; one a core)"
+        "--workers",
+        type=count,
+        metavar="N",
+        help="threads or processes (default: one a page; one a core)",
     )
     parser.add_argument(
         "--messages", type=count, metavar="N", help="messages through the echo server (30000)"
@@ -58,6 +71,8 @@ def settings_from(options: argparse.Namespace) -> Settings:
         pages=options.pages or base.pages,
         items=options.items or base.items,
         file_bytes=base.file_bytes,
+        text_bytes=base.text_bytes,
+        primes_below=base.primes_below,
         workers=options.workers,
         messages=options.messages or base.messages,
         rounds=base.rounds,

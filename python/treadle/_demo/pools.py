@@ -1,4 +1,4 @@
-"""The sides that a job for threads has: a plain loop, concurrent.futures, and treadle."""
+"""The sides that a job for a pool has: a plain loop, concurrent.futures, and treadle."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ def sides(
         Side(Role.ALONE, alone, once=alone_once),
         Side(Role.STANDARD, lambda tick: pooled(concurrent.futures.ThreadPoolExecutor, tick)),
         Side(Role.TREADLE, lambda tick: pooled(treadle.ThreadPoolExecutor, tick)),
+    ]
+
+
+def process_sides(job: Callable[[T], object], inputs: Sequence[T], workers: int) -> list[Side]:
+    """The three sides of `job` over `inputs`, with processes.
+
+    Both pools start theirs within the time that is measured, in the way that is this Python's
+    default.
+    """
+
+    def alone(tick: Tick) -> Sequence[object]:
+        return ticked(map(job, inputs), tick)
+
+    def pooled(
+        executor: type[concurrent.futures.ProcessPoolExecutor], tick: Tick
+    ) -> Sequence[object]:
+        with executor(workers) as pool:
+            return ticked(pool.map(job, inputs), tick)
+
+    return [
+        Side(Role.ALONE, alone),
+        Side(Role.STANDARD, lambda tick: pooled(concurrent.futures.ProcessPoolExecutor, tick)),
+        Side(Role.TREADLE, lambda tick: pooled(treadle.ProcessPoolExecutor, tick)),
     ]
 
 

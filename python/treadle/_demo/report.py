@@ -9,7 +9,7 @@ from treadle._demo.section import Outcome, Role
 
 HEADER = (
     "job",
-    "threads",
+    "workers",
     "one by one",
     "stdlib",
     "treadle",
@@ -18,7 +18,7 @@ HEADER = (
     "results",
 )
 LEGEND = (
-    "stdlib: concurrent.futures.ThreadPoolExecutor, and asyncio's own loop for what asyncio does."
+    "stdlib: the pools of concurrent.futures, and asyncio's own loop for what asyncio does."
     "\nTimes: best round.  Below 1x is slower."
 )
 QUANTILES = {"p50": "median", "p90": "90 %", "p99": "99 %"}

@@ -35,6 +35,8 @@ class Settings:
     pages: int = 20
     items: int = 100_000
     file_bytes: int = 64 << 20
+    text_bytes: int = 8 << 20
+    primes_below: int = 200_000
     workers: int | None = None
     messages: int = 30_000
     rounds: int = 3
