@@ -109,7 +109,7 @@ int tdl_future_link(FutureObject *self, struct tdl_wait_node *node);
 int tdl_future_unlink(FutureObject *self, struct tdl_wait_node *node);
 
 /* Refuse to wait, in a forked child, for what only the parent's threads could
- * finish.  Returns 0, or -1 with BrokenThreadPool set. */
+ * finish.  Returns 0, or -1 with BrokenThreadPool or BrokenProcessPool set. */
 int tdl_future_check_not_orphaned(FutureObject *self);
 
 /* Wait until done, lending a hand if the source allows it.

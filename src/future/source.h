@@ -30,6 +30,9 @@ struct tdl_source {
      * may.  Thread state: attached.  Returns 1 if it ran (or was cancelled), 0
      * if it may not run here, -1 with an exception set.  Fixed after init. */
     int (*help)(struct tdl_source *source, FutureObject *future);
+    /* Raise what a forked child gets that waits.  Thread state: attached.  Fixed after
+     * init. */
+    void (*raise_orphaned)(struct tdl_source *source);
     /* The rest may be NULL.  Fixed after init. */
     /* Wait until `waiter` is fired, doing the pool's work meanwhile.  Thread state:
      * attached; let go while waiting.  Returns as tdl_parker_park(). */

@@ -401,9 +401,7 @@ tdl_future_check_not_orphaned(FutureObject *self)
 {
     if (!is_orphaned(self) || tdl_future_is_done(tdl_future_state(self)))
         return 0;
-    PyErr_SetString(self->st->objects.BrokenThreadPool,
-                    "this future belongs to a pool of the parent process, whose threads do "
-                    "not exist in this forked child; create a new pool in the child");
+    self->source->raise_orphaned(self->source);
     return -1;
 }
 

@@ -152,6 +152,15 @@ stop(struct tdl_source *source, FutureObject *future)
     return stopped;
 }
 
+static void
+raise_orphaned(struct tdl_source *source)
+{
+    PyErr_SetString(
+        tdl_procs_of(source)->st->objects.BrokenProcessPool,
+        "this future belongs to a pool of the parent process, whose dispatcher does "
+        "not exist in this forked child; create a new pool in the child");
+}
+
 static bool
 may_help(struct tdl_source *source)
 {
@@ -173,6 +182,7 @@ tdl_procs_source_init(ProcPoolObject *pool)
     atomic_init(&source->released, 0);
     atomic_init(&source->cpu, -1);
     source->generation = pool->st->generation;
+    source->raise_orphaned = raise_orphaned;
     source->may_help = may_help;
     source->help = help;
     source->wait = wait_for;

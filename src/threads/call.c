@@ -196,6 +196,14 @@ queue_of(struct tdl_source *source)
     return (WorkQueueObject *)((char *)source - offsetof(WorkQueueObject, source));
 }
 
+void
+tdl_call_raise_orphaned(struct tdl_source *source)
+{
+    PyErr_SetString(queue_of(source)->st->objects.BrokenThreadPool,
+                    "this future belongs to a pool of the parent process, whose threads do "
+                    "not exist in this forked child; create a new pool in the child");
+}
+
 bool
 tdl_call_may_help(struct tdl_source *source)
 {

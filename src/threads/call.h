@@ -10,7 +10,8 @@
 struct tdl_job *tdl_call_job_new(FutureObject *future, PyObject *const *args, Py_ssize_t nargs,
                                  PyObject *kwnames, PyObject *context, int32_t priority);
 
-/* A pool's source's `may_help`. */
+/* A pool's source's `raise_orphaned` and `may_help`. */
+void tdl_call_raise_orphaned(struct tdl_source *source);
 bool tdl_call_may_help(struct tdl_source *source);
 
 /* A source's `help` for all jobs that complete a future: run the future's job

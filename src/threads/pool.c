@@ -205,6 +205,7 @@ tdl_pool_new(struct tdl_state *st)
         return NULL;
     self->st = st;
     self->source.generation = st->generation;
+    self->source.raise_orphaned = tdl_call_raise_orphaned;
     self->source.may_help = tdl_call_may_help;
     self->source.help = tdl_call_help;
     atomic_init(&self->source.cpu, -1);

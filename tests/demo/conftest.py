@@ -26,6 +26,7 @@ def bench() -> SimpleNamespace:
             "traffic",
             "bench_threads",
             "bench_loop",
+            "bench_procs",
             "run",
             "figures",
         ),

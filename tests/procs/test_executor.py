@@ -1,9 +1,11 @@
 """submit() and what comes of it; most bodies run on the standard class too."""
 
+import asyncio
 import concurrent.futures
 import gc
 import os
 import pickle
+import threading
 import time
 import weakref
 
@@ -214,3 +216,67 @@ def test_stats(pool):
 def test_pickling_the_executor_is_refused(either, fork):
     with either(1, fork) as pool, pytest.raises(TypeError):
         pickle.dumps(pool)
+
+
+@pytest.mark.parametrize("factory", [asyncio.SelectorEventLoop, treadle.new_event_loop])
+def test_asyncio(pool, factory):
+    async def main():
+        loop = asyncio.get_running_loop()
+        one = await loop.run_in_executor(pool, tasks.double, 4)
+        many = await asyncio.gather(
+            *(loop.run_in_executor(pool, tasks.double, i) for i in range(300))
+        )
+        wrapped = await treadle.wrap_future(pool.submit(tasks.double, "ab"), loop=loop)
+        with pytest.raises(ValueError, match="so"):
+            await loop.run_in_executor(pool, tasks.raise_value_error, "so")
+        return one, many, wrapped
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(main()) == (8, [2 * i for i in range(300)], "abab")
+
+
+def test_many_threads(pool):
+    """Threads that submit and wait at the same time."""
+    results = []
+
+    def work(base):
+        for i in range(base, base + 150):
+            results.append((i, pool.submit(tasks.double, i).result(60)))
+
+    threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 600
+    assert all(value == 2 * i for i, value in results)
+
+
+def test_a_forked_child_is_told(pool):
+    """The pool belongs to the process that made it; nobody hangs."""
+    done = pool.submit(tasks.double, 1)
+    assert done.result() == 2
+    running = pool.submit(tasks.sleep_and_return, 0.2, 3)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            seen = []
+            for call in (
+                lambda: pool.submit(tasks.nothing),
+                lambda: pool.map(tasks.double, [1]),
+                running.result,
+            ):
+                try:
+                    call()
+                except Exception as error:
+                    seen.append(type(error).__name__)
+            pool.shutdown()
+            os.write(write, f"{done.result()} {' '.join(seen)}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        assert file.read() == "2 RuntimeError RuntimeError BrokenProcessPool"
+    assert running.result() == 3
