@@ -43,7 +43,8 @@ static inline void
 tdl_freelist_push(struct tdl_freelist *list, PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    if (list->count < list->capacity)
+    /* the collector calls a finalizer once in the life of a memory block */
+    if (list->count < list->capacity && !PyObject_GC_IsFinalized(op))
         list->objects[list->count++] = op;
     else
         PyObject_GC_Del(op);

@@ -200,6 +200,7 @@ struct tdl_objects {
     PyObject *sync_current_task; /* asyncio.current_task */
     PyObject *sync_cancelled;    /* asyncio.CancelledError */
     PyObject *sync_blocking;     /* '_asyncio_future_blocking' */
+    PyObject *sync_future;       /* a type that is_plain() of sync/party.c knows, or NULL */
     PyTypeObject *Await;
     PyTypeObject *Grant;
     PyTypeObject *LockBase;

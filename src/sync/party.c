@@ -56,20 +56,41 @@ future_says(struct tdl_party *party, PyObject *question)
     return r == Py_True;
 }
 
-/* Whether asking the future runs none but asyncio's C code. */
 static bool
-is_plain(struct tdl_party *party)
+inherits(PyObject *type, PyObject *base, PyObject *name)
 {
-    struct tdl_objects *o = &party->owner->st->objects;
-    return Py_IS_TYPE(party->future, (PyTypeObject *)o->aio_future);
+    PyObject *own = PyObject_GetAttr(type, name);
+    PyObject *other = PyObject_GetAttr(base, name);
+    Py_XDECREF(own);
+    Py_XDECREF(other);
+    if (own == NULL || other == NULL)
+        PyErr_Clear();
+    return own != NULL && own == other;
+}
+
+/* Whether asking `future` runs none but asyncio's C code: one of asyncio's class, or of
+ * a subclass that has its methods.  The last one seen is remembered. */
+static bool
+is_plain(struct tdl_state *st, PyObject *future)
+{
+    struct tdl_objects *o = &st->objects;
+    PyObject *type = (PyObject *)Py_TYPE(future);
+    if (type == o->aio_future || type == o->sync_future)
+        return true;
+    if (TDL_FREE_THREADED || Py_TYPE(future)->tp_base != (PyTypeObject *)o->aio_future ||
+        !inherits(type, o->aio_future, st->names.done) ||
+        !inherits(type, o->aio_future, st->names.cancelled))
+        return false;
+    Py_XSETREF(o->sync_future, Py_NewRef(type));
+    return true;
 }
 
 /* Whether it is known that the party will give up. */
 static bool
 is_cancelled(struct tdl_party *party, PyObject *question)
 {
-    return party->parked == NULL && is_plain(party) && is_here(party) &&
-           future_says(party, question);
+    return party->parked == NULL && is_plain(party->owner->st, party->future) &&
+           is_here(party) && future_says(party, question);
 }
 
 bool
@@ -169,8 +190,7 @@ call_one(PyObject *op, PyObject *method, PyObject *argument)
 static int
 resolve(struct tdl_state *st, PyObject *future)
 {
-    bool plain = Py_IS_TYPE(future, (PyTypeObject *)st->objects.aio_future);
-    if (!plain) {
+    if (!is_plain(st, future)) {
         PyObject *done = PyObject_CallMethodNoArgs(future, st->names.done);
         int yes = done == NULL ? -1 : PyObject_IsTrue(done);
         Py_XDECREF(done);

@@ -27,6 +27,8 @@ def bench() -> SimpleNamespace:
             "bench_threads",
             "bench_loop",
             "bench_procs",
+            "bench_sync",
+            "sync_programs",
             "run",
             "figures",
         ),
