@@ -98,6 +98,31 @@ tdl_dict_get(PyObject *dict, PyObject *key)
 #endif
 }
 
+/* The same for a name that is interned, and so knows its hash. */
+static inline PyObject *
+tdl_dict_get_name(PyObject *dict, PyObject *name)
+{
+#if TDL_FREE_THREADED
+    return tdl_dict_get(dict, name);
+#else
+    Py_hash_t hash = ((PyASCIIObject *)name)->hash;
+    return hash == -1 ? tdl_dict_get(dict, name)
+                      : Py_XNewRef(_PyDict_GetItem_KnownHash(dict, name, hash));
+#endif
+}
+
+/* op.__dict__ of an instance of a Python class.  Returns a new reference or NULL. */
+static inline PyObject *
+tdl_instance_dict(PyObject *op)
+{
+#if !TDL_FREE_THREADED
+    PyObject **place = _PyObject_GetDictPtr(op);
+    if (place != NULL && *place != NULL)
+        return Py_NewRef(*place);
+#endif
+    return PyObject_GenericGetDict(op, NULL);
+}
+
 /* A new reference to list[i], or NULL (no exception) when the list is shorter:
  * for lists that others may change meanwhile. */
 static inline PyObject *

@@ -41,11 +41,11 @@ adopt_writer(struct tdl_state *st, PyObject *writer)
 static int
 restore(GreeterObject *self)
 {
-    PyObject *dict = PyObject_GenericGetDict(self->protocol, NULL);
+    PyObject *dict = tdl_instance_dict(self->protocol);
     if (dict == NULL)
         return -1;
     PyObject *name = self->st->names._client_connected_cb;
-    PyObject *present = tdl_dict_get(dict, name);
+    PyObject *present = tdl_dict_get_name(dict, name);
     int r = present == NULL && PyErr_Occurred() ? -1 : 0;
     if (present == (PyObject *)self)
         r = PyDict_SetItem(dict, name, self->callback);
@@ -115,7 +115,7 @@ expect_writer(LoopObject *loop, PyObject *protocol, PyObject *dict)
 {
     struct tdl_state *st = loop->st;
     PyObject *name = st->names._client_connected_cb;
-    PyObject *callback = tdl_dict_get(dict, name);
+    PyObject *callback = tdl_dict_get_name(dict, name);
     if (callback == NULL || callback == Py_None) {
         Py_XDECREF(callback);
         loop->writers_expected = st->objects.aio_writer_init_code == NULL ? 0 : LOOKS;
@@ -185,10 +185,10 @@ adopt_protocol(LoopObject *loop, PyObject *protocol, bool first, PyObject **sink
 {
     struct tdl_state *st = loop->st;
     int r = tdl_stock_unchanged(st, TDL_STOCK_PROTOCOL);
-    PyObject *dict = r <= 0 ? NULL : PyObject_GenericGetDict(protocol, NULL);
+    PyObject *dict = r <= 0 ? NULL : tdl_instance_dict(protocol);
     if (dict == NULL)
         return r < 0 || PyErr_Occurred() ? -1 : 0;
-    PyObject *ref = tdl_dict_get(dict, st->names._stream_reader_wr);
+    PyObject *ref = tdl_dict_get_name(dict, st->names._stream_reader_wr);
     r = ref == NULL ? (PyErr_Occurred() ? -1 : 0) : adopt_reader(st, ref);
     if (r > 0 && first)
         r = expect_writer(loop, protocol, dict) < 0 ? -1 : 1;
@@ -204,8 +204,8 @@ adopt_protocol(LoopObject *loop, PyObject *protocol, bool first, PyObject **sink
 static int
 adopt_behind(LoopObject *loop, PyObject *protocol, bool first)
 {
-    PyObject *dict = PyObject_GenericGetDict(protocol, NULL);
-    PyObject *app = dict == NULL ? NULL : tdl_dict_get(dict, loop->st->names._app_protocol);
+    PyObject *dict = tdl_instance_dict(protocol);
+    PyObject *app = dict == NULL ? NULL : tdl_dict_get_name(dict, loop->st->names._app_protocol);
     PyObject *sink = NULL;
     int r = app == NULL && PyErr_Occurred() ? -1 : 0;
     if (app != NULL && Py_IS_TYPE(app, loop->st->objects.aio_reader_protocol))
@@ -245,18 +245,21 @@ tdl_adopt_stream(PyObject *module, PyObject *stream)
                            Py_IS_TYPE(stream, st->objects.StreamReader));
 }
 
-/* Whether data that comes for `protocol` still goes straight to the reader of `sink`. */
+/* Whether data that comes for `protocol` still goes straight to the reader of `sink`:
+ * 1 or 0, or -1 with an exception set. */
 static int
 leads_to(struct tdl_state *st, PyObject *protocol, PyObject *sink)
 {
-    PyObject *dict = PyObject_GenericGetDict(protocol, NULL);
+    PyObject *dict = tdl_instance_dict(protocol);
     if (dict == NULL)
         return -1;
-    PyObject *ref = tdl_dict_get(dict, st->names._stream_reader_wr);
-    int r = ref == sink ? PyDict_Contains(dict, st->names.data_received) : 1;
+    PyObject *ref = tdl_dict_get_name(dict, st->names._stream_reader_wr);
+    PyObject *own = ref != sink ? NULL : tdl_dict_get_name(dict, st->names.data_received);
+    int r = ref == sink && own == NULL;
+    Py_XDECREF(own);
     Py_XDECREF(ref);
     Py_DECREF(dict);
-    return r < 0 ? -1 : !r;
+    return PyErr_Occurred() ? -1 : r;
 }
 
 /* The state of a reader whose feed_data() nobody has replaced; new, or NULL with or
@@ -266,12 +269,13 @@ state_to_feed(struct tdl_state *st, PyObject *reader)
 {
     if (!Py_IS_TYPE(reader, st->objects.StreamReader))
         return NULL;
-    PyObject *dict = PyObject_GenericGetDict(reader, NULL);
+    PyObject *dict = tdl_instance_dict(reader);
     if (dict == NULL)
         return NULL;
-    PyObject *state = NULL;
-    if (PyDict_Contains(dict, st->names.feed_data) == 0)
-        state = tdl_dict_get(dict, st->names._treadle);
+    PyObject *state = NULL, *own = tdl_dict_get_name(dict, st->names.feed_data);
+    if (own == NULL && !PyErr_Occurred())
+        state = tdl_dict_get_name(dict, st->names._treadle);
+    Py_XDECREF(own);
     if (state != NULL && !Py_IS_TYPE(state, st->objects.ReaderState))
         Py_CLEAR(state);
     Py_DECREF(dict);

@@ -110,10 +110,10 @@ set_field(PyObject *op, PyObject *value, void *closure)
 ReaderState *
 tdl_reader_state(struct tdl_state *st, PyObject *reader, bool make)
 {
-    PyObject *dict = PyObject_GenericGetDict(reader, NULL);
+    PyObject *dict = tdl_instance_dict(reader);
     if (dict == NULL)
         return NULL;
-    PyObject *found = tdl_dict_get(dict, st->names._treadle);
+    PyObject *found = tdl_dict_get_name(dict, st->names._treadle);
     if (found != NULL && !Py_IS_TYPE(found, st->objects.ReaderState))
         Py_CLEAR(found);
     if (found == NULL && make && !PyErr_Occurred()) {
@@ -155,7 +155,7 @@ tdl_reader_adopt(struct tdl_state *st, PyObject *reader)
         PyErr_Clear();
         return 0;
     }
-    PyObject *dict = PyObject_GenericGetDict(reader, NULL);
+    PyObject *dict = tdl_instance_dict(reader);
     ReaderState *self = dict == NULL ? NULL : tdl_reader_state(st, reader, true);
     int r = self == NULL ? -1 : move_attributes(self, dict);
     Py_XDECREF(self);
@@ -165,23 +165,57 @@ tdl_reader_adopt(struct tdl_state *st, PyObject *reader)
 
 /* ---- steps ------------------------------------------------------------------------------ */
 
+/* After future.set_result(None) has failed: whether that is because it was cancelled,
+ * which its owner may do.  Returns 0, or -1 with the exception as it was or another. */
+static int
+forgive_cancelled(struct tdl_state *st, PyObject *future)
+{
+    PyObject *raised = tdl_err_take();
+    PyObject *r = PyObject_CallMethodNoArgs(future, st->names.cancelled);
+    int cancelled = r == NULL ? -1 : PyObject_IsTrue(r);
+    Py_XDECREF(r);
+    if (cancelled != 0)
+        Py_DECREF(raised);
+    else
+        tdl_err_put_steal(raised);
+    return cancelled > 0 ? 0 : -1;
+}
+
+/* Resolve a future of which it is not known what it is: as asyncio does. */
+static int
+resolve(struct tdl_state *st, PyObject *waiter)
+{
+    PyObject *r = PyObject_CallMethodNoArgs(waiter, st->names.cancelled);
+    int gone = r == NULL ? -1 : PyObject_IsTrue(r);
+    Py_XDECREF(r);
+    if (gone != 0)
+        return gone < 0 ? -1 : 0;
+    r = PyObject_CallMethodOneArg(waiter, st->names.set_result, Py_None);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* Resolve one of asyncio's own, which refuses only if it is done. */
+static int
+resolve_known(struct tdl_state *st, PyObject *waiter)
+{
+    PyObject *r = PyObject_CallMethodOneArg(waiter, st->names.set_result, Py_None);
+    Py_XDECREF(r);
+    return r == NULL ? forgive_cancelled(st, waiter) : 0;
+}
+
 /* _wakeup_waiter() */
 static int
 wake(ReaderState *self)
 {
-    struct tdl_names *n = &self->st->names;
+    struct tdl_state *st = self->st;
     PyObject *waiter = tdl_reader_get(self, TDL_READER_WAITER);
     tdl_reader_set(self, TDL_READER_WAITER, Py_None);
-    PyObject *r = PyObject_CallMethodNoArgs(waiter, n->cancelled);
-    int gone = r == NULL ? -1 : PyObject_IsTrue(r);
-    Py_XDECREF(r);
-    if (gone == 0) {
-        r = PyObject_CallMethodOneArg(waiter, n->set_result, Py_None);
-        gone = r == NULL ? -1 : 0;
-        Py_XDECREF(r);
-    }
+    int r = Py_IS_TYPE(waiter, (PyTypeObject *)st->objects.aio_future)
+                ? resolve_known(st, waiter)
+                : resolve(st, waiter);
     Py_DECREF(waiter);
-    return gone < 0 ? -1 : 0;
+    return r;
 }
 
 /* transport.pause_reading(), which a transport may not know. */

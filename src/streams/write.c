@@ -11,8 +11,8 @@
 static PyObject *
 own(PyObject *op, PyObject *name)
 {
-    PyObject *dict = PyObject_GenericGetDict(op, NULL);
-    PyObject *value = dict == NULL ? NULL : tdl_dict_get(dict, name);
+    PyObject *dict = tdl_instance_dict(op);
+    PyObject *value = dict == NULL ? NULL : tdl_dict_get_name(dict, name);
     Py_XDECREF(dict);
     return value;
 }
@@ -90,7 +90,7 @@ writer_is_closing(PyObject *op, PyObject *Py_UNUSED(ignored))
 static bool
 reader_is_well(struct tdl_state *st, PyObject *dict)
 {
-    PyObject *reader = tdl_dict_get(dict, st->names._reader);
+    PyObject *reader = tdl_dict_get_name(dict, st->names._reader);
     bool well = reader == Py_None;
     if (reader != NULL && Py_IS_TYPE(reader, st->objects.StreamReader)) {
         ReaderState *state = tdl_reader_state(st, reader, false);
@@ -104,23 +104,31 @@ reader_is_well(struct tdl_state *st, PyObject *dict)
 static bool
 is_false(PyObject *dict, PyObject *name)
 {
-    PyObject *value = tdl_dict_get(dict, name);
+    PyObject *value = tdl_dict_get_name(dict, name);
     Py_XDECREF(value);
     return value == Py_False;
+}
+
+static bool
+has(PyObject *dict, PyObject *name)
+{
+    PyObject *value = tdl_dict_get_name(dict, name);
+    Py_XDECREF(value);
+    return value != NULL;
 }
 
 /* asyncio's protocol, which would not make drain() wait. */
 static bool
 protocol_is_well(struct tdl_state *st, PyObject *dict)
 {
-    PyObject *protocol = tdl_dict_get(dict, st->names._protocol);
+    PyObject *protocol = tdl_dict_get_name(dict, st->names._protocol);
     bool well = false;
     if (protocol != NULL && (Py_IS_TYPE(protocol, st->objects.aio_reader_protocol) ||
                              Py_IS_TYPE(protocol, st->objects.aio_process_protocol))) {
-        PyObject *attributes = PyObject_GenericGetDict(protocol, NULL);
+        PyObject *attributes = tdl_instance_dict(protocol);
         well = attributes != NULL && is_false(attributes, st->names._connection_lost) &&
                is_false(attributes, st->names._paused) &&
-               PyDict_Contains(attributes, st->names._drain_helper) == 0;
+               !has(attributes, st->names._drain_helper);
         Py_XDECREF(attributes);
     }
     Py_XDECREF(protocol);
@@ -131,7 +139,7 @@ protocol_is_well(struct tdl_state *st, PyObject *dict)
 static int
 transport_is_open(struct tdl_state *st, PyObject *dict)
 {
-    PyObject *transport = tdl_dict_get(dict, st->names._transport);
+    PyObject *transport = tdl_dict_get_name(dict, st->names._transport);
     if (transport == NULL)
         return PyErr_Occurred() ? -1 : 0;
     int closing = is_closing(st, transport);
@@ -143,7 +151,7 @@ static enum tdl_attempt
 attempt_drain(OperationObject *self, PyObject **result)
 {
     struct tdl_state *st = self->st;
-    PyObject *dict = PyObject_GenericGetDict(self->owner, NULL);
+    PyObject *dict = tdl_instance_dict(self->owner);
     if (dict == NULL)
         return TDL_ATTEMPT_FAILED;
     bool drained = reader_is_well(st, dict) && protocol_is_well(st, dict) &&
