@@ -1,7 +1,15 @@
 #include "loop/spare.h"
 
-/* Below this a copy costs less than it saves. */
-enum { WORTH_IT = 4096 };
+#include <string.h>
+
+enum {
+    /* Below this a copy costs less than it saves. */
+    WORTH_IT = 4096,
+    /* From here on the C library's allocator has no list of free blocks of one size for
+     * each thread, and takes as long as all the rest of a read. */
+    SLOW_TO_MAKE = 960,
+    GRAIN = 64 /* capacities are multiples of this */
+};
 
 int
 tdl_spare_class(size_t size)
@@ -48,9 +56,39 @@ tdl_spare_give_back_steal(struct tdl_spares *spares, int size_class, PyObject *b
     return false;
 }
 
+/* A new one in the place of `copy`, which somebody has kept. */
+static PyObject *
+make_copy(struct tdl_spare_copy *copy, const char *bytes, size_t size)
+{
+    size_t capacity = (size + GRAIN - 1) / GRAIN * GRAIN;
+    PyObject *made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)capacity);
+    if (made == NULL)
+        return NULL;
+    memcpy(PyBytes_AS_STRING(made), bytes, size);
+    tdl_bytes_set_size(made, (Py_ssize_t)size);
+    Py_XSETREF(copy->bytes, Py_NewRef(made));
+    copy->capacity = capacity;
+    return made;
+}
+
+PyObject *
+tdl_spare_copy(struct tdl_spares *spares, const char *bytes, size_t size)
+{
+    if (TDL_FREE_THREADED || size < SLOW_TO_MAKE || size >= WORTH_IT)
+        return PyBytes_FromStringAndSize(bytes, (Py_ssize_t)size);
+    struct tdl_spare_copy *copy = &spares->copies[spares->next_copy++ % TDL_SPARE_COPIES];
+    if (copy->bytes == NULL || Py_REFCNT(copy->bytes) != 1 || copy->capacity < size)
+        return make_copy(copy, bytes, size);
+    memcpy(PyBytes_AS_STRING(copy->bytes), bytes, size);
+    tdl_bytes_set_size(copy->bytes, (Py_ssize_t)size);
+    return Py_NewRef(copy->bytes);
+}
+
 void
 tdl_spare_clear(struct tdl_spares *spares)
 {
     for (int i = 0; i < TDL_SPARE_CLASSES; i++)
         Py_CLEAR(spares->bytes[i]);
+    for (int i = 0; i < TDL_SPARE_COPIES; i++)
+        Py_CLEAR(spares->copies[i].bytes);
 }

@@ -20,11 +20,20 @@ enum {
     TDL_SPARE_NONE = -1,
     TDL_SPARE_CLASSES = 6, /* 8 KiB, 16, 32, 64, 128, 256 KiB */
     TDL_SPARE_LEAST = 8 * 1024,
-    TDL_SPARE_MOST = TDL_SPARE_LEAST << (TDL_SPARE_CLASSES - 1)
+    TDL_SPARE_MOST = TDL_SPARE_LEAST << (TDL_SPARE_CLASSES - 1),
+    TDL_SPARE_COPIES = 16 /* objects of tdl_spare_copy() that may serve again */
+};
+
+/* A copy that was handed out; it can be filled again once nobody else has it. */
+struct tdl_spare_copy {
+    PyObject *bytes; /* strong, or NULL */
+    size_t capacity;
 };
 
 struct tdl_spares {
     PyObject *bytes[TDL_SPARE_CLASSES]; /* strong, or NULL; the only reference */
+    struct tdl_spare_copy copies[TDL_SPARE_COPIES];
+    unsigned next_copy; /* of them, round and round */
 };
 
 static inline size_t
@@ -50,6 +59,11 @@ PyObject *tdl_spare_fit_steal(PyObject *bytes, size_t size, bool shrink);
  * Returns whether somebody has kept one. */
 bool tdl_spare_give_back_steal(struct tdl_spares *spares, int size_class, PyObject *bytes,
                                bool shrunk);
+
+/* A bytes object with these contents: one of the last few that were made here, if it is
+ * large enough and nobody else has it any longer.  For sizes at which the allocator is
+ * slow; all others are simply made.  New, or NULL with MemoryError set. */
+PyObject *tdl_spare_copy(struct tdl_spares *spares, const char *bytes, size_t size);
 
 void tdl_spare_clear(struct tdl_spares *spares);
 

@@ -106,7 +106,7 @@ deliver(TransportObject *self, PyObject *data)
 static int
 deliver_copy(TransportObject *self, const char *bytes, ssize_t n)
 {
-    PyObject *data = PyBytes_FromStringAndSize(bytes, n);
+    PyObject *data = tdl_spare_copy(&self->loop->spares, bytes, (size_t)n);
     if (data == NULL)
         return tdl_transport_fatal(self, "Fatal read error on socket transport");
     int r = deliver(self, data);

@@ -205,7 +205,8 @@ static int
 adopt_behind(LoopObject *loop, PyObject *protocol, bool first)
 {
     PyObject *dict = tdl_instance_dict(protocol);
-    PyObject *app = dict == NULL ? NULL : tdl_dict_get_name(dict, loop->st->names._app_protocol);
+    PyObject *app =
+        dict == NULL ? NULL : tdl_dict_get_name(dict, loop->st->names._app_protocol);
     PyObject *sink = NULL;
     int r = app == NULL && PyErr_Occurred() ? -1 : 0;
     if (app != NULL && Py_IS_TYPE(app, loop->st->objects.aio_reader_protocol))

@@ -3,7 +3,7 @@
 import pytest
 from support.streams import Link, Recorder, run_until, tcp_pair
 
-SIZES = [1, 4095, 4096, 8191, 8192, 16384, 40000, 65535, 65536, 131072, 262143, 262144, 262145, 600000]
+SIZES = [1, 959, 960, 1000, 1024, 961, 3000, 4095, 4096, 8191, 8192, 16384, 40000, 65535, 65536, 131072, 262143, 262144, 262145, 600000]
 
 
 def pattern(i, size):
@@ -113,3 +113,28 @@ def test_written_data_is_not_overwritten(loop):
     run_until(loop, exchange, 30)
     assert got == sent
     link.close()
+
+
+@pytest.mark.parametrize("every", [1, 2, 17])
+def test_small_messages_that_are_kept(loop, every):
+    """Of objects that serve again those that somebody kept, or looked at with hash(), stay as they were."""
+    kept = []
+
+    class Sometimes(Recorder):
+        def data_received(self, data):
+            self.count = getattr(self, "count", 0) + 1
+            if self.count % every == 0:
+                kept.append((data, hash(data)))
+            else:
+                assert hash(data) == hash(bytes(bytearray(data)))
+
+    protocol = Sometimes()
+    link = Link(loop, protocol)
+    for i in range(120):
+        link.peer.sendall(pattern(i, 960 + i * 37 % 3000))
+        run_until(loop, lambda i=i: getattr(protocol, "count", 0) == i + 1)
+    assert len(kept) == 120 // every
+    for number, (data, digest) in enumerate(kept):
+        i = (number + 1) * every - 1
+        assert data == pattern(i, 960 + i * 37 % 3000)
+        assert hash(bytes(bytearray(data))) == digest
