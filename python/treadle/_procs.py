@@ -320,12 +320,12 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
 
     def _start_one(self, processes: dict[int, Any]) -> None:
         pool = self._pool
-        index, segment, board, doorbell = pool._add_worker()
+        index, *descriptors = pool._add_worker()
         try:
             process = _workers.start(
                 _workers.WorkerSpec(
                     index=index,
-                    descriptors=(segment, board, doorbell),
+                    descriptors=tuple(descriptors),
                     context=self._mp_context,
                     initializer=self._initializer,
                     initargs=self._initargs,

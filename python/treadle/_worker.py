@@ -87,10 +87,9 @@ def run(spec: WorkerSpec) -> None:
             return
     spec.initializer, spec.initargs = None, ()
     try:
-        segment, board, doorbell = spec.descriptors
         _native._work(
             spec.index,
-            (segment, board, doorbell),
+            spec.descriptors,
             spec.max_tasks or 0,
             spec.options.get("pickler"),
             spec.options.get("max_memory") or 0,

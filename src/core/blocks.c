@@ -68,6 +68,12 @@ tdl_blocks_own(int fd, struct tdl_blocks **blocks)
     return 0;
 }
 
+uint32_t
+tdl_blocks_number(const struct tdl_blocks *blocks)
+{
+    return blocks->file->number;
+}
+
 void
 tdl_blocks_free(struct tdl_blocks *blocks)
 {

@@ -54,15 +54,19 @@ struct tdl_blocks_stats {
 struct tdl_blocks;
 
 /* Make a file for a store of up to `capacity` bytes (0: three quarters of the
- * machine's memory); nothing is allocated before it is used.
+ * machine's memory); nothing is allocated before it is used.  `number` is kept in the
+ * file for whoever becomes its owner.
  * Returns a descriptor that is closed on exec and is the caller's, or -errno. */
-int tdl_blocks_create(size_t capacity);
+int tdl_blocks_create(size_t capacity, uint32_t number);
 
 /* Become the owner of the store in `fd`, which may be closed afterwards.  There
  * must be one owner only; a store that has had one before cannot get another.
  * Returns 0 with a new store in `*blocks`, -ENOMEM, -EINVAL for a file that is
  * none, -EBUSY, or what the system said. */
 int tdl_blocks_own(int fd, struct tdl_blocks **blocks);
+
+/* The number that the store was made with. */
+uint32_t tdl_blocks_number(const struct tdl_blocks *blocks);
 
 /* Unmap and free (NULL is fine).  Blocks in use stay readable for who maps them. */
 void tdl_blocks_free(struct tdl_blocks *blocks);

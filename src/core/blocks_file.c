@@ -23,7 +23,7 @@ default_capacity(void)
 /* A mapping of the whole file is tried at once: an address space that is limited
  * (ulimit -v) may not have the room. */
 static int
-try_size(int fd, size_t capacity)
+try_size(int fd, size_t capacity, uint32_t number)
 {
     if (ftruncate(fd, (off_t)capacity) < 0)
         return -errno;
@@ -33,13 +33,14 @@ try_size(int fd, size_t capacity)
         return -errno;
     struct tdl_blocks_file *file = base;
     file->capacity = capacity;
+    file->number = number;
     file->magic = TDL_BLOCKS_MAGIC;
     munmap(base, capacity);
     return 0;
 }
 
 int
-tdl_blocks_create(size_t capacity)
+tdl_blocks_create(size_t capacity, uint32_t number)
 {
 #ifdef __linux__
     bool chosen = capacity != 0;
@@ -49,10 +50,10 @@ tdl_blocks_create(size_t capacity)
     int fd = memfd_create("treadle-blocks", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    int r = try_size(fd, capacity);
+    int r = try_size(fd, capacity, number);
     while (r < 0 && !chosen && capacity / 2 >= LEAST) {
         capacity = capacity / 2 & -(size_t)TDL_BLOCKS_PAGE;
-        r = try_size(fd, capacity);
+        r = try_size(fd, capacity, number);
     }
     /* Nobody can make it shorter under the others' feet. */
     if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -63,7 +64,7 @@ tdl_blocks_create(size_t capacity)
     }
     return fd;
 #else
-    (void)capacity;
+    (void)capacity, (void)number;
     return -ENOSYS;
 #endif
 }

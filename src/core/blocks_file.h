@@ -20,6 +20,7 @@ struct tdl_blocks_slot {
 struct tdl_blocks_file {
     uint64_t magic;         /* fixed once made */
     uint64_t capacity;      /* fixed once made; the whole file, in bytes */
+    uint32_t number;        /* fixed once made; of use to the owner */
     _Atomic uint32_t owned; /* whether there is, or was, an owner */
     _Atomic uint32_t freed; /* slot + 1 on top of the stack, 0: empty */
     struct tdl_blocks_slot slots[TDL_BLOCKS_SLOTS];

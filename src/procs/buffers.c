@@ -273,6 +273,27 @@ block_length(PyObject *op)
     return (Py_ssize_t)((BlockObject *)op)->block.size;
 }
 
+/* Items and slices are those of a memoryview. */
+static PyObject *
+block_subscript(PyObject *op, PyObject *key)
+{
+    PyObject *view = PyMemoryView_FromObject(op);
+    PyObject *item = view == NULL ? NULL : PyObject_GetItem(view, key);
+    Py_XDECREF(view);
+    return item;
+}
+
+static int
+block_assign(PyObject *op, PyObject *key, PyObject *value)
+{
+    PyObject *view = PyMemoryView_FromObject(op);
+    int r = view == NULL    ? -1
+            : value == NULL ? PyObject_DelItem(view, key)
+                            : PyObject_SetItem(view, key, value);
+    Py_XDECREF(view);
+    return r;
+}
+
 /* As a bytearray, what protocol 5 makes of a buffer in the pickle. */
 static PyObject *
 block_reduce(PyObject *op, PyObject *protocol)
@@ -307,7 +328,9 @@ static PyMethodDef block_methods[] = {
 
 static PyType_Slot block_slots[] = {
     {Py_bf_getbuffer, block_getbuffer},
-    {Py_sq_length, block_length},
+    {Py_mp_length, block_length},
+    {Py_mp_subscript, block_subscript},
+    {Py_mp_ass_subscript, block_assign},
     {Py_tp_methods, block_methods},
     {Py_tp_dealloc, block_dealloc},
     {Py_tp_doc, "A buffer that came from another process; read in place."},

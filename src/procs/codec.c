@@ -54,8 +54,8 @@ tdl_codec_free(struct tdl_codec *codec)
         return;
     tdl_outbound_fini(&codec->out);
     tdl_stores_fini(&codec->stores);
-    if (codec->calls_fd >= 0)
-        close(codec->calls_fd);
+    if (codec->calls_fd >= 0 && codec->generation == codec->st->generation)
+        close(codec->calls_fd); /* a forked child may have closed the number itself */
     tdl_functions_free(codec->functions);
     tdl_callables_free(codec->callables);
     tdl_pickling_free(codec->pickling);
@@ -74,7 +74,7 @@ tdl_codec_traverse(struct tdl_codec *codec, visitproc visit, void *arg)
 int
 tdl_codec_open(struct tdl_codec *codec)
 {
-    int fd = tdl_blocks_create(0);
+    int fd = tdl_blocks_create(0, 0);
     if (fd < 0)
         return fd;
     int r = tdl_blocks_own(fd, &codec->out.blocks);
@@ -95,7 +95,7 @@ tdl_codec_calls_fd(struct tdl_codec *codec)
 int
 tdl_codec_add_worker(struct tdl_codec *codec, uint32_t worker)
 {
-    int fd = tdl_blocks_create(0);
+    int fd = tdl_blocks_create(0, worker);
     int r = fd < 0 ? fd : tdl_stores_add(&codec->stores, worker, fd);
     if (r < 0 && fd >= 0)
         close(fd);
@@ -103,13 +103,13 @@ tdl_codec_add_worker(struct tdl_codec *codec, uint32_t worker)
 }
 
 int
-tdl_codec_join(struct tdl_codec *codec, uint32_t worker, int calls_fd, int results_fd)
+tdl_codec_join(struct tdl_codec *codec, int calls_fd, int results_fd)
 {
     int r = tdl_stores_add(&codec->stores, 0, calls_fd);
     if (r == 0)
         r = tdl_blocks_own(results_fd, &codec->out.blocks);
     if (r == 0)
-        codec->out.store = worker;
+        codec->out.store = tdl_blocks_number(codec->out.blocks);
     return r;
 }
 

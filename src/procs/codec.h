@@ -56,7 +56,7 @@ int tdl_codec_add_worker(struct tdl_codec *codec, uint32_t worker);
 
 /* In a worker, once, before anything is encoded or decoded: use the stores behind
  * the descriptors, which may be closed afterwards.  Returns 0 or -errno. */
-int tdl_codec_join(struct tdl_codec *codec, uint32_t worker, int calls_fd, int results_fd);
+int tdl_codec_join(struct tdl_codec *codec, int calls_fd, int results_fd);
 
 /* In the parent: `worker` is dead and its ring of results is empty.  What it held comes
  * back; its own store goes when the last result that was noted by
@@ -108,13 +108,20 @@ tdl_codec_has_blocks(const uint8_t *data, size_t size)
 }
 
 /* In the parent: a call is about to become visible to `worker`, which holds its blocks from
- * here on.  May be said again for another worker.  Any thread; thread state: not needed. */
+ * here on.  May be said again for another worker, or for 0: it was taken back.  Any thread; thread state: not needed. */
 void tdl_codec_sent(struct tdl_codec *codec, const uint8_t *data, size_t size, uint32_t worker);
 
 /* In the parent: a message of a worker has been taken out of its ring and will be
  * decoded or dropped later, perhaps after the worker is gone; to be said once for each.
  * Any thread; thread state: not needed. */
 void tdl_codec_received(struct tdl_codec *codec, const uint8_t *data, size_t size);
+
+/* Whether that has been said of a message. */
+static inline bool
+tdl_codec_is_kept(const uint8_t *data, size_t size)
+{
+    return size > 0 && (data[0] & 16) != 0;
+}
 
 /* Have the blocks of an encoded call copied by who decodes it, and stay the message's
  * until tdl_codec_drop(): so it can be sent again even after it has been decoded. */

@@ -89,11 +89,10 @@ codec_add_worker(PyObject *op, PyObject *arg)
 static PyObject *
 codec_join(PyObject *op, PyObject *args)
 {
-    unsigned int worker;
     int calls, results;
-    if (!PyArg_ParseTuple(args, "Iii:join", &worker, &calls, &results))
+    if (!PyArg_ParseTuple(args, "ii:join", &calls, &results))
         return NULL;
-    return raise_or_none(tdl_codec_join(codec_of(op), worker, calls, results));
+    return raise_or_none(tdl_codec_join(codec_of(op), calls, results));
 }
 
 static PyObject *

@@ -36,6 +36,18 @@ task_of(struct tdl_proc *proc, const struct tdl_frame *frame)
     return word == TDL_TASK_DONE ? task : NULL;
 }
 
+/* Values and exception of a map's chunk are two messages. */
+static void
+note_received(ProcPoolObject *pool, struct tdl_task *task)
+{
+    const uint8_t *data = task->answer.data;
+    size_t size = task->answer.size;
+    size_t first = task->outcome == TDL_FRAME_MAPPED && task->split < size ? task->split : size;
+    tdl_codec_received(pool->codec, data, first);
+    if (first < size)
+        tdl_codec_received(pool->codec, data + first, size - first);
+}
+
 /* Take the outcome in.  Returns 0, -EPROTO or -ENOMEM. */
 static int
 take_outcome(ProcPoolObject *pool, struct tdl_proc *proc, const struct tdl_frame *frame,
@@ -52,6 +64,7 @@ take_outcome(ProcPoolObject *pool, struct tdl_proc *proc, const struct tdl_frame
     tdl_bytes_init(&proc->incoming);
     task->outcome = frame->kind;
     task->split = frame->function;
+    note_received(pool, task);
     tdl_procs_take_locked(pool, proc, task);
     tdl_procs_over_locked(pool, task);
     return 0;
@@ -163,6 +176,9 @@ complete(ProcPoolObject *pool, struct tdl_task *task, struct tdl_fire *fire)
     }
     if (value == NULL && exception == NULL && PyErr_Occurred())
         exception = tdl_err_take();
+    /* what nobody has decoded, or could be asked to decode again */
+    if (task->outcome == 0 || tdl_codec_is_kept(task->call.data, task->call.size))
+        tdl_codec_drop(pool->codec, task->call.data, task->call.size);
     task->ops->complete(task, value, exception, fire);
 }
 

@@ -25,6 +25,8 @@ tdl_procs_free_proc(struct tdl_proc *proc)
     tdl_free(proc->known);
     if (proc->pidfd >= 0)
         close(proc->pidfd);
+    if (proc->results_fd >= 0)
+        close(proc->results_fd);
     tdl_free(proc);
 }
 
@@ -43,6 +45,7 @@ recover_locked(ProcPoolObject *pool, struct tdl_proc *proc)
         if (begun)
             tdl_tasks_push(&pool->victims, task);
         else {
+            tdl_codec_sent(pool->codec, task->call.data, task->call.size, 0);
             task->place = TDL_TASK_WAITS;
             tdl_tasks_push_front(&pool->queue, task);
         }
@@ -82,6 +85,7 @@ pool_bury(ProcPoolObject *pool, PyObject *arg)
     pool->procs[index] = NULL;
     drop_outgoing_locked(pool, proc);
     recover_locked(pool, proc);
+    tdl_codec_lost_worker(pool->codec, proc->serial);
     struct tdl_task *victim = pool->victims.first;
     PyObject *callable = victim != NULL ? Py_NewRef(victim->callable) : Py_NewRef(Py_None);
     int retries = victim != NULL ? victim->retries : 0;

@@ -83,6 +83,8 @@ submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
     if (r > 0) {
         task->retries = options->retries;
         task->timeout = options->timeout;
+        if (task->retries > 0)
+            tdl_codec_keep(task->call.data, task->call.size);
         tdl_future_set_job(future, task);
         tdl_procs_submit(pool, task);
     }

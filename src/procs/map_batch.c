@@ -327,6 +327,8 @@ send_chunk(ProcBatchObject *batch, PyObject *items)
     task->retries = batch->retries;
     task->timeout = batch->timeout;
     int r = encode(batch, task, items);
+    if (r == 0 && task->retries > 0)
+        tdl_codec_keep(task->call.data, task->call.size);
     PyObject *error = r < 0 ? tdl_err_take() : NULL;
     TDL_CRITICAL_BEGIN(batch);
     batch->pending += chunk->count;

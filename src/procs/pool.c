@@ -42,16 +42,30 @@ tdl_procs_check_open(ProcPoolObject *pool)
 
 /* ---- workers ------------------------------------------------------------------------ */
 
+/* The store for a new worker's results.  Without one, everything travels in its ring. */
+static void
+add_store(ProcPoolObject *pool, struct tdl_proc *proc)
+{
+    tdl_lock_acquire(&pool->lock);
+    proc->serial = ++pool->serials;
+    tdl_lock_release(&pool->lock);
+    proc->results_fd = -1;
+    if (tdl_codec_calls_fd(pool->codec) < 0)
+        return;
+    int fd = tdl_codec_add_worker(pool->codec, proc->serial);
+    proc->results_fd = fd < 0 ? -1 : fd;
+}
+
 /* _add_worker(): make what a new worker shares with the pool.
- * Returns (index, segment descriptor, board descriptor, doorbell descriptor); the first
- * is the caller's to close, once the worker has it. */
+ * Returns (index, segment descriptor, board descriptor, doorbell descriptor), and those
+ * of the stores for calls and for its results, if there are such. */
 static PyObject *
 pool_add_worker(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
 {
     struct tdl_proc *proc = tdl_calloc(1, sizeof *proc);
     if (proc == NULL)
         return PyErr_NoMemory();
-    proc->pidfd = -1;
+    proc->pidfd = proc->results_fd = -1;
     int r = tdl_link_create(&proc->link);
     if (r < 0) {
         tdl_free(proc);
@@ -71,15 +85,21 @@ pool_add_worker(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
             pool->proc_end = index + 1;
     }
     tdl_lock_release(&pool->lock);
+    add_store(pool, proc);
     int fd = proc->link.segment.fd;
     if (index == TDL_BOARD_WORKERS) {
+        tdl_codec_lost_worker(pool->codec, proc->serial);
         tdl_procs_free_proc(proc);
         PyErr_Format(PyExc_RuntimeError, "a process pool can have %d workers at most",
                      TDL_BOARD_WORKERS);
         return NULL;
     }
-    return Py_BuildValue("(Iiii)", index, fd, pool->board_segment.fd,
-                         tdl_wakeup_fd(&pool->doorbell));
+    if (proc->results_fd < 0)
+        return Py_BuildValue("(Iiii)", index, fd, pool->board_segment.fd,
+                             tdl_wakeup_fd(&pool->doorbell));
+    return Py_BuildValue("(Iiiiii)", index, fd, pool->board_segment.fd,
+                         tdl_wakeup_fd(&pool->doorbell), tdl_codec_calls_fd(pool->codec),
+                         proc->results_fd);
 }
 
 static struct tdl_proc *
@@ -114,6 +134,9 @@ pool_worker_started(ProcPoolObject *pool, PyObject *args)
     /* only the worker needs it any more */
     close(proc->link.segment.fd);
     proc->link.segment.fd = -1;
+    if (proc->results_fd >= 0)
+        close(proc->results_fd);
+    proc->results_fd = -1;
     struct tdl_wakes wakes = {.any = false};
     tdl_lock_acquire(&pool->lock);
     tdl_procs_update_locked(pool, proc);
@@ -134,6 +157,7 @@ pool_worker_failed(ProcPoolObject *pool, PyObject *arg)
     pool->procs[proc->index] = NULL;
     pool->proc_count--;
     tdl_lock_release(&pool->lock);
+    tdl_codec_lost_worker(pool->codec, proc->serial);
     tdl_procs_free_proc(proc);
     Py_RETURN_NONE;
 }
@@ -188,7 +212,18 @@ pool_wakeup(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* _blocks(): what the store for calls holds, in bytes. */
+static PyObject *
+pool_blocks(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
+{
+    struct tdl_blocks_stats stats;
+    tdl_codec_stats(pool->codec, &stats);
+    return Py_BuildValue("{s:n,s:n,s:n}", "blocks", (Py_ssize_t)stats.blocks, "used",
+                         (Py_ssize_t)stats.used, "idle", (Py_ssize_t)stats.idle);
+}
+
 static PyMethodDef pool_methods[] = {
+    {"_blocks", (PyCFunction)pool_blocks, METH_NOARGS, NULL},
     {"_add_worker", (PyCFunction)pool_add_worker, METH_NOARGS, NULL},
     {"_worker_started", (PyCFunction)pool_worker_started, METH_VARARGS, NULL},
     {"_worker_failed", (PyCFunction)pool_worker_failed, METH_O, NULL},
@@ -236,6 +271,8 @@ tdl_procs_new(struct tdl_state *st, PyObject *pickler)
     tdl_procs_source_init(pool);
     pool->codec = tdl_codec_new(st, pickler);
     int r = pool->codec == NULL ? -1 : open_shared(pool);
+    if (r == 0)
+        (void)tdl_codec_open(pool->codec); /* without it all travels in the rings */
     if (r < 0) {
         if (!PyErr_Occurred())
             tdl_raise_errno(r);

@@ -38,7 +38,9 @@ struct tdl_proc {
     uint32_t index; /* fixed */
     enum tdl_proc_state state;
     struct tdl_link link;
-    int pidfd; /* the dispatcher's; -1: none */
+    int pidfd;       /* the dispatcher's; -1: none */
+    uint32_t serial; /* no other worker of the pool has it; fixed */
+    int results_fd;  /* of the store for its results, until it is started; -1 */
     long pid;
     uint32_t next;     /* the number of the next task */
     uint32_t inflight; /* tasks sent whose outcome is not in */
@@ -80,6 +82,7 @@ struct ProcPoolObject {
     _Atomic uint32_t over_count;               /* of `over`; a hint */
     _Atomic uint32_t outstanding;              /* tasks sent whose outcome is not in */
     _Atomic uint32_t max_workers;
+    uint32_t serials; /* of workers, ever */
     uint64_t done;
     uint32_t max_tasks; /* for each worker; 0: no limit */
     bool respawn;       /* on_crash="respawn" */

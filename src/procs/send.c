@@ -207,6 +207,7 @@ send_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_task *task,
         add_outgoing(proc, TDL_FRAME_DEFINE, number, task->function, data, size, NULL);
     add_outgoing(proc, task->kind, number, task->function, task->call.data, task->call.size,
                  tdl_task_ref(task));
+    tdl_codec_sent(pool->codec, task->call.data, task->call.size, proc->serial);
     pool->cursor = proc->index;
     tdl_procs_limit_locked(pool, task, wakes);
     tdl_procs_flush_locked(pool, proc, wakes);
@@ -306,6 +307,7 @@ tdl_procs_revoke_locked(ProcPoolObject *pool, struct tdl_task *task)
     atomic_fetch_sub_explicit(&pool->outstanding, 1, memory_order_seq_cst);
     if (proc->budget != UINT32_MAX)
         proc->budget++;
+    tdl_codec_sent(pool->codec, task->call.data, task->call.size, 0);
     task->worker = -1;
     task->place = TDL_TASK_NEW;
     tdl_procs_update_locked(pool, proc);

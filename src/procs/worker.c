@@ -82,6 +82,8 @@ wait_for_room(struct worker *worker, size_t size)
     PyEval_RestoreThread(tstate);
     if (r == -ETIMEDOUT && parent_is_gone(worker))
         _exit(1);
+    if (r == -ETIMEDOUT)
+        tdl_codec_trim(worker->codec);
     return r == -EINTR ? PyErr_CheckSignals() : 0;
 }
 
@@ -420,7 +422,8 @@ work(struct worker *worker)
 /* ---- set-up and end ----------------------------------------------------------------- */
 
 static int
-open_worker(struct worker *worker, int link_fd, int board_fd, PyObject *pickler)
+open_worker(struct worker *worker, int link_fd, int board_fd, PyObject *pickler,
+            const int *stores)
 {
     int r = tdl_link_attach(&worker->link, link_fd);
     if (r == 0)
@@ -430,7 +433,11 @@ open_worker(struct worker *worker, int link_fd, int board_fd, PyObject *pickler)
     worker->board = worker->board_segment.memory;
     worker->parent = (int)syscall(SYS_pidfd_open, worker->board->owner, 0);
     worker->codec = tdl_codec_new(worker->st, pickler == Py_None ? NULL : pickler);
-    return worker->codec == NULL ? -1 : 0;
+    if (worker->codec == NULL)
+        return -1;
+    if (stores[0] >= 0 && (r = tdl_codec_join(worker->codec, stores[0], stores[1])) < 0)
+        return tdl_raise_errno(r);
+    return 0;
 }
 
 static void
@@ -447,26 +454,32 @@ close_worker(struct worker *worker)
 }
 
 /* _work(index, descriptors, max_tasks, pickler, max_memory): be worker `index` of the pool that
- * gave the descriptors (segment, board, doorbell), which are closed at the end, until it
+ * gave the descriptors (segment, board, doorbell), and perhaps those of two stores as
+ * tdl_codec_join() takes them, which are closed at the end, until it
  * is told to end or has run `max_tasks` tasks (0: any number).  With more than
  * `max_memory` bytes in memory (0: any number) it asks to be told. */
 PyObject *
 tdl_procs_work(PyObject *module, PyObject *args)
 {
     struct worker worker = {.st = tdl_state_of(module), .left = UINT32_MAX, .parent = -1};
-    int link_fd, board_fd;
+    int link_fd, board_fd, stores[2] = {-1, -1};
     unsigned max_tasks;
-    PyObject *pickler;
+    PyObject *descriptors, *pickler;
     long long max_memory;
-    if (!PyArg_ParseTuple(args, "I(iii)IOL:_work", &worker.index, &link_fd, &board_fd,
-                          &worker.doorbell, &max_tasks, &pickler, &max_memory))
+    if (!PyArg_ParseTuple(args, "IO!IOL:_work", &worker.index, &PyTuple_Type, &descriptors,
+                          &max_tasks, &pickler, &max_memory) ||
+        !PyArg_ParseTuple(descriptors, "iii|ii:_work", &link_fd, &board_fd, &worker.doorbell,
+                          &stores[0], &stores[1]))
         return NULL;
     worker.max_memory = max_memory;
     if (max_tasks > 0)
         worker.left = max_tasks;
     worker.link.segment.fd = worker.board_segment.fd = -1;
     tdl_spin_init(&worker.spin);
-    int r = open_worker(&worker, link_fd, board_fd, pickler);
+    int r = open_worker(&worker, link_fd, board_fd, pickler, stores);
+    for (int i = 0; i < 2; i++)
+        if (stores[i] >= 0)
+            close(stores[i]);
     if (r == 0)
         r = work(&worker);
     close_worker(&worker);

@@ -19,9 +19,10 @@ struct store {
 static struct store
 open_store(size_t capacity)
 {
-    struct store s = {.fd = tdl_blocks_create(capacity)};
+    struct store s = {.fd = tdl_blocks_create(capacity, 9)};
     CHECK_INT(s.fd, >=, 0);
     CHECK_INT(tdl_blocks_own(s.fd, &s.blocks), ==, 0);
+    CHECK_INT(tdl_blocks_number(s.blocks), ==, 9);
     CHECK_INT(tdl_blocks_view(s.fd, &s.view), ==, 0);
     return s;
 }
@@ -401,7 +402,7 @@ test_many_threads(void)
 static void
 test_no_memory(void)
 {
-    int fd = tdl_blocks_create(1 << 22);
+    int fd = tdl_blocks_create(1 << 22, 9);
     struct tdl_blocks *blocks;
     struct tdl_blocks_view *view;
     tdl_alloc_fail(1);
@@ -419,7 +420,7 @@ test_no_memory(void)
         tdl_blocks_drop(blocks, &block);
         tdl_blocks_free(blocks);
         close(fd);
-        fd = tdl_blocks_create(1 << 22);
+        fd = tdl_blocks_create(1 << 22, 9);
         CHECK_INT(tdl_blocks_own(fd, &blocks), ==, 0);
     }
     tdl_blocks_free(blocks);

@@ -145,7 +145,7 @@ def spawned(connection, ending):
     """A process that has nothing of the parent's: writes into the buffers that come."""
     pair = Pair(stores=False)
     calls, results = (multiprocessing.reduction.recv_handle(connection) for _ in range(2))
-    pair.worker.join(1, calls, results)
+    pair.worker.join(calls, results)
     while True:
         message = connection.recv_bytes()
         if not message:
@@ -204,7 +204,7 @@ def test_sender_that_is_gone():
 
     def body():
         worker = _native.Codec()
-        worker.join(2, pair.parent.calls_fd(), results)
+        worker.join(pair.parent.calls_fd(), results)
         os.write(write, worker.put_value(SharedBuffer(100)))
 
     assert run_child(body) == 0

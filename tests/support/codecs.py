@@ -16,7 +16,7 @@ class Pair:
             self.parent.open()
             descriptor = self.parent.add_worker(1)
             try:
-                self.worker.join(1, self.parent.calls_fd(), descriptor)
+                self.worker.join(self.parent.calls_fd(), descriptor)
             finally:
                 os.close(descriptor)
 
