@@ -11,6 +11,7 @@
 #include "py/state.h"
 #include "streams/streams.h"
 #include "sync/sync.h"
+#include "tasks/task.h"
 #include "threads/threads.h"
 
 static int
@@ -30,6 +31,7 @@ module_exec(PyObject *module)
         tdl_loop_exec,
         tdl_streams_exec,
         tdl_sync_exec,
+        tdl_tasks_exec,
         /* clang-format on */
     };
     struct tdl_state *st = tdl_state_of(module);

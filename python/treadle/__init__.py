@@ -50,6 +50,7 @@ if _TYPE_CHECKING:
         Semaphore,
     )
     from ._shared import shared_array
+    from ._native import LoopFuture, Task
     from ._to_thread import to_thread
     from ._worker import worker_id
     from ._zygote import ZygoteContext
@@ -78,6 +79,8 @@ _LAZY = {
     "ProcessPoolExecutor": "_procs",
     "Runner": "_runner",
     "ZygoteContext": "_zygote",
+    "LoopFuture": "_tasks",
+    "Task": "_tasks",
     "install": "_policy",
     "new_event_loop": "_loop",
     "run": "_runner",
@@ -132,6 +135,8 @@ __all__ = [
     "Runner",
     "Semaphore",
     "SharedBuffer",
+    "LoopFuture",
+    "Task",
     "ThreadPoolExecutor",
     "TimeoutError",
     "ZygoteContext",

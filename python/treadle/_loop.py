@@ -26,6 +26,7 @@ from ._servers import ServerLoop
 from ._signals import SignalLoop
 from ._sock import SockMethods
 from ._subprocess import SubprocessLoop
+from ._tasks import enable as enable_tasks
 from ._watchdog import watch_over, watch_over_by_environment
 
 
@@ -274,6 +275,9 @@ class EventLoop(
         if took >= self.slow_callback_duration:
             self._count_slow()
             logger.warning("Executing %r took %.3f seconds", owner, took)
+
+
+enable_tasks(EventLoop)
 
 
 def new_event_loop() -> EventLoop:

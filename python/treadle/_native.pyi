@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures._base import DoneAndNotDoneFutures
 from contextvars import Context
 from socket import socket
-from types import GenericAlias, TracebackType
+from types import GenericAlias, ModuleType, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -318,6 +318,21 @@ _Args = TypeVarTuple("_Args")
 def _init_loop(
     report_callback_error: Callable[[asyncio.Handle, BaseException], object], /
 ) -> None: ...
+def _init_tasks(
+    loop_class: type,
+    module: ModuleType,
+    loop: object,
+    task: asyncio.Task[Any],
+    make: Callable[[], object],
+    weakrefs: int,
+    dict: int,
+    values: bool,
+    /,
+) -> bool: ...
+def _look_at_future(future: object, /) -> dict[str, int] | None: ...
+def _look_at_task(task: object, /) -> dict[str, int] | None: ...
+def _look_at_words(op: object, first: int, count: int, /) -> tuple[int, ...]: ...
+def _make_dict(op: object, /) -> dict[str, Any]: ...
 def _is_numeric_address(host: object, port: object, /) -> bool: ...
 
 @type_check_only
@@ -385,6 +400,9 @@ def _adopt_stream(stream: object, /) -> bool: ...
 # What an asyncio.StreamReader or StreamWriter becomes when it has a transport of ours.
 class StreamReader(asyncio.StreamReader): ...
 class StreamWriter(asyncio.StreamWriter): ...
+# What loop.create_task() and loop.create_future() return.
+class Task(asyncio.Task[_T]): ...
+class LoopFuture(asyncio.Future[_T]): ...
 
 # The transport of a TCP or UNIX stream connection.
 @final

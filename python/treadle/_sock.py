@@ -38,26 +38,26 @@ class SockMethods(asyncio.SelectorEventLoop):
 
     async def sock_recv(self, sock: socket, n: int) -> bytes:
         """Receive up to n bytes; b"" at the end of a stream."""
-        while type(r := self._sock_try_recv(sock, n)) is Future:
+        while isinstance(r := self._sock_try_recv(sock, n), Future):
             await r
         return await super().sock_recv(sock, n) if r is NotImplemented else r
 
     async def sock_recv_into(self, sock: socket, buf: Any) -> int:
         """Receive into a buffer; return how many bytes."""
-        while type(r := self._sock_try_recv_into(sock, buf)) is Future:
+        while isinstance(r := self._sock_try_recv_into(sock, buf), Future):
             await r
         return await super().sock_recv_into(sock, buf) if r is NotImplemented else r
 
     async def sock_recvfrom(self, sock: socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; return it and its sender's address."""
-        while type(r := self._sock_try_recvfrom(sock, bufsize)) is Future:
+        while isinstance(r := self._sock_try_recvfrom(sock, bufsize), Future):
             await r
         return await super().sock_recvfrom(sock, bufsize) if r is NotImplemented else r
 
     async def sock_recvfrom_into(self, sock: socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into a buffer; return how many bytes, and its sender's address."""
         n = nbytes or len(buf)
-        while type(r := self._sock_try_recvfrom_into(sock, buf, n)) is Future:
+        while isinstance(r := self._sock_try_recvfrom_into(sock, buf, n), Future):
             await r
         return await super().sock_recvfrom_into(sock, buf, nbytes) if r is NotImplemented else r
 
@@ -78,13 +78,13 @@ class SockMethods(asyncio.SelectorEventLoop):
 
     async def sock_sendto(self, sock: socket, data: Any, address: Any) -> int:
         """Send a datagram to address; return how many bytes."""
-        while type(r := self._sock_try_sendto(sock, data, address)) is Future:
+        while isinstance(r := self._sock_try_sendto(sock, data, address), Future):
             await r
         return await super().sock_sendto(sock, data, address) if r is NotImplemented else r
 
     async def sock_accept(self, sock: socket) -> tuple[socket, Any]:
         """Accept a connection; return its socket, not blocking, and the peer's address."""
-        while type(r := self._sock_try_accept(sock)) is Future:
+        while isinstance(r := self._sock_try_accept(sock), Future):
             await r
         return await super().sock_accept(sock) if r is NotImplemented else r
 
@@ -137,7 +137,7 @@ class SockMethods(asyncio.SelectorEventLoop):
                 rest = left if count else None
                 more: int = await super()._sock_sendfile_native(sock, file, position, rest)  # type: ignore[misc]
                 return position - offset + more
-            if type(sent) is Future:
+            if isinstance(sent, Future):
                 burst = 0
                 await sent
                 continue

@@ -1,6 +1,6 @@
-/* create_future() and create_task(). */
-#include "loop/loop.h"
+/* create_future() and create_task(): native ones, or asyncio's where those cannot be. */
 #include "loop/stream_hooks.h"
+#include "loop/task_ops.h"
 #include "py/args.h"
 
 /* type(*args, loop=self) without the detour that calling a type takes. */
@@ -22,8 +22,12 @@ make(LoopObject *self, PyObject *type, PyObject *args)
 PyObject *
 tdl_loop_create_future(LoopObject *self)
 {
+    if (self->st->task_ops != NULL && !self->debug)
+        return self->st->task_ops->create_future(self);
     PyObject *empty = PyTuple_New(0);
-    PyObject *future = empty == NULL ? NULL : make(self, self->st->objects.aio_future, empty);
+    PyObject *type = self->st->task_ops == NULL ? self->st->objects.aio_future
+                                                : (PyObject *)self->st->objects.LoopFuture;
+    PyObject *future = empty == NULL ? NULL : make(self, type, empty);
     Py_XDECREF(empty);
     return future;
 }
@@ -76,12 +80,57 @@ create_task_as_stock(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
     return task;
 }
 
+/* Find name and context among the keywords.  Returns whether there is no other. */
+static bool
+find_keywords(PyObject *const *values, PyObject *kwnames, PyObject **name, PyObject **context)
+{
+    *name = *context = NULL;
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(keyword, "name") == 0)
+            *name = values[i];
+        else if (PyUnicode_CompareWithASCIIString(keyword, "context") == 0)
+            *context = values[i];
+        else
+            return false;
+    }
+    return true;
+}
+
+/* Whether asyncio's method hands on what keywords it gets. */
+static bool
+takes_any(LoopObject *self)
+{
+    PyObject *code = PyFunction_Check(self->st->objects.aio_create_task)
+                         ? PyFunction_GET_CODE(self->st->objects.aio_create_task)
+                         : NULL;
+    return code != NULL && (((PyCodeObject *)code)->co_flags & CO_VARKEYWORDS) != 0;
+}
+
+static PyObject *
+create_native_task(LoopObject *self, PyObject *const *args, PyObject *kwnames)
+{
+    PyObject *name, *context;
+    const struct tdl_task_ops *ops = self->st->task_ops;
+    bool plain = find_keywords(args + 1, kwnames, &name, &context);
+    if (!plain && !takes_any(self))
+        return create_task_as_stock(self, args, 1, kwnames);
+    if (tdl_loop_check_closed(self) < 0)
+        return NULL;
+    if (!plain || self->debug)
+        return ops->create_by_call(self, args, kwnames);
+    return ops->create(self, args[0], name, context);
+}
+
 static PyObject *
 create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_objects *o = &self->st->objects;
-    if (nargs != 1 || self->debug || self->task_factory != NULL ||
-        !all_none(args + nargs, kwnames) || !has_stock_task(self->st))
+    if (nargs != 1 || self->task_factory != NULL || !has_stock_task(self->st))
+        return create_task_as_stock(self, args, nargs, kwnames);
+    if (self->st->task_ops != NULL)
+        return create_native_task(self, args, kwnames);
+    if (self->debug || !all_none(args + nargs, kwnames))
         return create_task_as_stock(self, args, nargs, kwnames);
     if (tdl_loop_check_closed(self) < 0)
         return NULL;
@@ -93,9 +142,10 @@ create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject 
 
 PyMethodDef tdl_loop_create_methods[] = {
     {"create_future", (PyCFunction)create_future, METH_NOARGS,
-     "create_future($self, /)\n--\n\nReturn a new asyncio.Future of this loop."},
+     "create_future($self, /)\n--\n\nReturn a new treadle.LoopFuture, an asyncio.Future, of this loop."},
     {"create_task", TDL_METHOD(create_task), METH_FASTCALL | METH_KEYWORDS,
      "create_task($self, coro, **kwargs)\n--\n\n"
-     "Schedule a coroutine; return its asyncio.Task, or what the task factory makes."},
+     "Schedule a coroutine; return its treadle.Task, an asyncio.Task, or what the task\n"
+     "factory makes."},
     {NULL, NULL, 0, NULL},
 };

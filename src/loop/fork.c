@@ -43,9 +43,9 @@ disown(LoopObject *loop)
     loop->open = false;
     loop->inherited = true;
     loop->inherited_ready = loop->ready;
-    loop->inherited_bare = loop->bare;
+    loop->inherited_more = loop->more;
     tdl_ring_init(&loop->ready);
-    loop->bare = 0;
+    loop->more = 0;
     loop->stopping = true; /* the fork may have been in a callback of it */
     tdl_poller_abandon(&loop->poller);
     tdl_port_disown(loop->port);

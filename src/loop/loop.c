@@ -154,7 +154,7 @@ take_inherited(LoopObject *self)
     tdl_ready_clear(self);
     tdl_ring_fini(&self->ready);
     self->ready = self->inherited_ready;
-    self->bare = self->inherited_bare;
+    self->more = self->inherited_more;
 }
 
 /* Close the descriptors and drop what is queued. */

@@ -41,7 +41,7 @@ typedef struct LoopObject {
     PyObject_HEAD
     struct tdl_state *st;
     struct tdl_ring ready;  /* strong; see loop/ready.h */
-    size_t bare;            /* bare calls in the ready queue */
+    size_t more;            /* places of the ready queue beside the first of each entry */
     struct tdl_heap timers; /* handles' timers, strong */
     struct tdl_port
         *port; /* one reference; NULL until open.  Any thread posts handles' items, strong */
@@ -80,7 +80,7 @@ typedef struct LoopObject {
     _Atomic bool debug;
     bool inherited;                  /* by a forked child; see loop/fork.h */
     struct tdl_ring inherited_ready; /* what was ready in the parent; strong */
-    size_t inherited_bare;           /* bare calls in it */
+    size_t inherited_more;           /* places in it, as `more` */
     struct LoopObject *listed_next;  /* list of open loops; tdl_state.loops_lock */
     struct LoopObject **listed_prev; /* NULL: not on it */
     _Atomic bool closed;

@@ -1,17 +1,35 @@
 #include "loop/ready.h"
 
+#include "loop/task_ops.h"
 #include "py/errors.h"
 
-static bool
-is_bare(void *place)
+/* What the lowest bits of an entry's first pointer say. */
+enum { HANDLE, BARE, STEP, WOKEN, MARKS };
+
+static void *
+marked(PyObject *op, int mark)
 {
-    return ((uintptr_t)place & 1) != 0;
+    return (void *)((uintptr_t)Py_NewRef(op) | (uintptr_t)mark);
+}
+
+static int
+mark_of(void *place)
+{
+    return (int)((uintptr_t)place & (MARKS - 1));
 }
 
 static PyObject *
 unmarked(void *place)
 {
-    return (PyObject *)((uintptr_t)place & ~(uintptr_t)1);
+    return (PyObject *)((uintptr_t)place & ~(uintptr_t)(MARKS - 1));
+}
+
+/* How many places an entry takes that begins with `place`. */
+static unsigned
+places_of(void *place)
+{
+    static const unsigned char places[MARKS] = {1, TDL_READY_BARE_PLACES, 1, 2};
+    return places[mark_of(place)];
 }
 
 int
@@ -45,10 +63,27 @@ tdl_ready_push_bare(LoopObject *loop, PyObject *callback, PyObject *argument, Py
     TDL_CRITICAL_BEGIN(loop);
     r = tdl_ring_reserve(&loop->ready, TDL_READY_BARE_PLACES);
     if (r == 0) {
-        tdl_ring_push(&loop->ready, (void *)((uintptr_t)Py_NewRef(callback) | 1));
+        tdl_ring_push(&loop->ready, marked(callback, BARE));
         tdl_ring_push(&loop->ready, Py_NewRef(argument));
         tdl_ring_push(&loop->ready, Py_NewRef(context));
-        loop->bare++;
+        loop->more += TDL_READY_BARE_PLACES - 1;
+    }
+    TDL_CRITICAL_END();
+    return r < 0 ? tdl_raise_errno(r) : 0;
+}
+
+int
+tdl_ready_push_task(LoopObject *loop, PyObject *task, PyObject *future)
+{
+    int r;
+    TDL_CRITICAL_BEGIN(loop);
+    r = tdl_ring_reserve(&loop->ready, 2);
+    if (r == 0) {
+        tdl_ring_push(&loop->ready, marked(task, future == NULL ? STEP : WOKEN));
+        if (future != NULL) {
+            tdl_ring_push(&loop->ready, Py_NewRef(future));
+            loop->more++;
+        }
     }
     TDL_CRITICAL_END();
     return r < 0 ? tdl_raise_errno(r) : 0;
@@ -58,19 +93,25 @@ bool
 tdl_ready_pop(LoopObject *loop, struct tdl_ready *entry)
 {
     void *first;
+    *entry = (struct tdl_ready){0};
     TDL_CRITICAL_BEGIN(loop);
     first = tdl_ring_pop(&loop->ready);
-    if (is_bare(first)) {
-        entry->handle = NULL;
+    entry->places = places_of(first);
+    loop->more -= entry->places - 1;
+    switch (mark_of(first)) {
+    case HANDLE:
+        entry->handle = first;
+        break;
+    case BARE:
         entry->callback = unmarked(first);
         entry->argument = tdl_ring_pop(&loop->ready);
         entry->context = tdl_ring_pop(&loop->ready);
-        entry->places = TDL_READY_BARE_PLACES;
-        loop->bare--;
-    }
-    else {
-        entry->handle = first;
-        entry->places = 1;
+        break;
+    case WOKEN:
+        entry->argument = tdl_ring_pop(&loop->ready);
+        /* fallthrough */
+    default:
+        entry->task = unmarked(first);
     }
     TDL_CRITICAL_END();
     return first != NULL;
@@ -83,9 +124,25 @@ drop(LoopObject *loop, struct tdl_ready *entry)
         tdl_handle_release(loop->st, entry->handle);
         return;
     }
-    Py_DECREF(entry->callback);
-    Py_DECREF(entry->argument);
-    Py_DECREF(entry->context);
+    Py_XDECREF(entry->task);
+    Py_XDECREF(entry->callback);
+    Py_XDECREF(entry->argument);
+    Py_XDECREF(entry->context);
+}
+
+static PyObject *
+make_task_handle(LoopObject *loop, const struct tdl_ready *entry)
+{
+    PyObject *context;
+    bool future = entry->argument != NULL;
+    PyObject *callback =
+        loop->st->task_ops->callback_of(loop->st, entry->task, future, &context);
+    if (callback == NULL)
+        return NULL;
+    struct tdl_request request = {callback, &entry->argument, future, context};
+    PyObject *handle = tdl_loop_make_handle(loop, TDL_HANDLE_SOON, &request, NULL);
+    Py_DECREF(callback);
+    return handle;
 }
 
 static PyObject *
@@ -93,6 +150,8 @@ make_handle(LoopObject *loop, const struct tdl_ready *entry)
 {
     if (entry->handle != NULL)
         return Py_NewRef(entry->handle);
+    if (entry->task != NULL)
+        return make_task_handle(loop, entry);
     struct tdl_request request = {entry->callback, &entry->argument,
                                   entry->argument == Py_None ? 0 : 1, entry->context};
     return tdl_loop_make_handle(loop, TDL_HANDLE_SOON, &request, NULL);
@@ -155,6 +214,8 @@ tdl_ready_run(LoopObject *loop, struct tdl_ready *entry)
     int r;
     if (loop->debug || (entry->handle != NULL && !tdl_handle_check(loop->st, entry->handle)))
         r = run_by_python(loop, entry);
+    else if (entry->task != NULL)
+        r = loop->st->task_ops->run(loop, entry->task, entry->argument);
     else if (entry->handle != NULL)
         r = tdl_handle_run(loop->st, entry->handle);
     else
@@ -170,10 +231,18 @@ static unsigned
 entry_at(LoopObject *loop, size_t i, struct tdl_ready *entry)
 {
     void *first = tdl_ring_at(&loop->ready, i);
-    *entry = (struct tdl_ready){.handle = first, .places = 1};
-    if (is_bare(first))
-        *entry = (struct tdl_ready){NULL, unmarked(first), tdl_ring_at(&loop->ready, i + 1),
-                                    tdl_ring_at(&loop->ready, i + 2), TDL_READY_BARE_PLACES};
+    int mark = mark_of(first);
+    *entry = (struct tdl_ready){.places = places_of(first)};
+    if (mark == HANDLE)
+        entry->handle = first;
+    else if (mark == BARE)
+        entry->callback = unmarked(first);
+    else
+        entry->task = unmarked(first);
+    if (entry->places > 1)
+        entry->argument = tdl_ring_at(&loop->ready, i + 1);
+    if (mark == BARE)
+        entry->context = tdl_ring_at(&loop->ready, i + 2);
     return entry->places;
 }
 
@@ -209,6 +278,7 @@ tdl_ready_traverse(LoopObject *loop, visitproc visit, void *arg)
         int r = entry.handle == NULL ? 0 : tdl_handle_visit(loop->st, entry.handle, visit, arg);
         if (r != 0)
             return r;
+        Py_VISIT(entry.task);
         Py_VISIT(entry.callback);
         Py_VISIT(entry.argument);
         Py_VISIT(entry.context);

@@ -1,8 +1,9 @@
 /* The ready queue: what runs in the next turn, in order.
  *
- * An entry is a handle, or a bare call: asyncio's own C code drops what call_soon()
- * returns, so its calls need no handle. A bare call takes three places of the ring;
- * its first pointer is marked by its lowest bit.
+ * An entry is a handle, a bare call, or a step of a task: asyncio's own C code drops what
+ * call_soon() returns, so its calls need no handle. A bare call takes three places of the
+ * ring, a step one, or two if a future comes with it; the lowest bits of the first
+ * pointer tell which it is.
  *
  * The loop's thread; the ring changes under the loop's critical section, so that
  * programs which schedule from another thread are wrong, but corrupt nothing. */
@@ -13,7 +14,8 @@
 
 /* An entry taken out; the references are the taker's. */
 struct tdl_ready {
-    PyObject *handle;   /* or NULL: a bare call */
+    PyObject *handle;   /* or NULL: a bare call or a step */
+    PyObject *task;     /* to be stepped, or NULL; `argument` is then the future or NULL */
     PyObject *callback; /* of a bare call */
     PyObject *argument; /* its argument, or None: called without one */
     PyObject *context;  /* where it runs */
@@ -26,7 +28,7 @@ enum { TDL_READY_BARE_PLACES = 3 };
 static inline size_t
 tdl_ready_count(const LoopObject *loop)
 {
-    return tdl_ring_count(&loop->ready) - loop->bare * (TDL_READY_BARE_PLACES - 1);
+    return tdl_ring_count(&loop->ready) - loop->more;
 }
 
 /* Make sure that the next `places` pushes of a handle succeed.
@@ -49,6 +51,10 @@ tdl_ready_push(LoopObject *loop, PyObject *handle)
  * Returns 0 or -1 with MemoryError set. */
 int tdl_ready_push_bare(LoopObject *loop, PyObject *callback, PyObject *argument,
                         PyObject *context);
+
+/* Queue a step of `task`, because of `future` unless that is NULL; see loop/task_ops.h.
+ * Returns 0 or -1 with MemoryError set. */
+int tdl_ready_push_task(LoopObject *loop, PyObject *task, PyObject *future);
 
 /* Take the first entry.  Returns false if there is none. */
 bool tdl_ready_pop(LoopObject *loop, struct tdl_ready *entry);

@@ -4,6 +4,7 @@
 
 #include "core/clock.h"
 #include "loop/ready.h"
+#include "loop/task_ops.h"
 #include "py/args.h"
 #include "py/errors.h"
 
@@ -72,7 +73,8 @@ is_internal(struct tdl_state *st, PyObject *callback)
     if (PyCFunction_CheckExact(callback)) {
         PyMethodDef *method = ((PyCFunctionObject *)callback)->m_ml;
         if (st->aio_wakeup == NULL && strcmp(method->ml_name, "task_wakeup") == 0 &&
-            Py_TYPE(PyCFunction_GET_SELF(callback)) == (PyTypeObject *)st->objects.aio_task)
+            PyObject_TypeCheck(PyCFunction_GET_SELF(callback),
+                               (PyTypeObject *)st->objects.aio_task))
             st->aio_wakeup = method;
         return method == st->aio_wakeup;
     }
@@ -82,16 +84,36 @@ is_internal(struct tdl_state *st, PyObject *callback)
     return type == st->objects.aio_step;
 }
 
-static PyObject *
-call_soon_bare(LoopObject *self, const struct tdl_request *request)
+int
+tdl_loop_soon_task(LoopObject *self, PyObject *task, PyObject *future)
 {
-    if ((tdl_inbox_pending(&self->port->inbox) &&
-         tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0) ||
-        tdl_ready_push_bare(self, request->callback,
-                            request->nargs == 0 ? NULL : request->args[0],
-                            request->context) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    if (tdl_loop_check_closed(self) < 0 || (tdl_inbox_pending(&self->port->inbox) &&
+                                            tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0))
+        return -1;
+    return tdl_ready_push_task(self, task, future);
+}
+
+/* What asyncio's C code, or ours, schedules itself: without a handle.
+ * Returns 1, 0 if it is not that, or -1 with an exception set. */
+static int
+soon_internal(LoopObject *self, const struct tdl_request *request)
+{
+    struct tdl_state *st = self->st;
+    PyObject *argument = request->nargs == 0 ? NULL : request->args[0];
+    bool known = is_internal(st, request->callback);
+    PyObject *task =
+        st->task_ops == NULL
+            ? NULL
+            : st->task_ops->task_of(st, request->callback, argument != NULL, request->context);
+    if (task != NULL)
+        return tdl_loop_soon_task(self, task, argument) < 0 ? -1 : 1;
+    if (!known)
+        return 0;
+    if (tdl_inbox_pending(&self->port->inbox) &&
+        tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
+        return -1;
+    return tdl_ready_push_bare(self, request->callback, argument, request->context) < 0 ? -1
+                                                                                        : 1;
 }
 
 static PyObject *
@@ -103,9 +125,11 @@ call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *k
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon", true) < 0))
         return NULL;
-    if (self->plain && !self->debug && request.context != NULL && request.nargs <= 1 &&
-        is_internal(self->st, request.callback))
-        return call_soon_bare(self, &request);
+    if (self->plain && !self->debug && request.context != NULL && request.nargs <= 1) {
+        int r = soon_internal(self, &request);
+        if (r != 0)
+            return r < 0 ? NULL : Py_NewRef(Py_None);
+    }
     return schedule_soon(self, &request);
 }
 

@@ -57,6 +57,19 @@
 #define TDL_AIO_PARTIES_MESSAGE "parties must be > 0"
 #endif
 
+/* How asyncio's C futures and tasks are laid out (tasks/layout.h): with a dictionary and
+ * weak references among their fields; with who awaits them; with links to other tasks. */
+#define TDL_AIO_OWN_DICT (PY_VERSION_HEX < 0x030D0000)
+#define TDL_AIO_AWAITED_BY (PY_VERSION_HEX >= 0x030E0000)
+#define TDL_AIO_TASK_LINKS (PY_VERSION_HEX >= 0x030E0000)
+
+/* What a task calls a step that comes when it is done. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define TDL_AIO_STEP_NAME "__step"
+#else
+#define TDL_AIO_STEP_NAME "_step"
+#endif
+
 /* Make `bytes`, of which the caller has the only reference and the memory of which is
  * large enough, one of `size` bytes.  A hash that was computed is forgotten. */
 static inline void
@@ -121,6 +134,21 @@ tdl_instance_dict(PyObject *op)
         return Py_NewRef(*place);
 #endif
     return PyObject_GenericGetDict(op, NULL);
+}
+
+/* Add dict[key] = value unless there is one.
+ * Returns 0, 1 if there was one, or -1 with an exception. */
+static inline int
+tdl_dict_add(PyObject *dict, PyObject *key, PyObject *value)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyDict_SetDefaultRef(dict, key, value, NULL);
+#else
+    Py_ssize_t before = PyDict_GET_SIZE(dict);
+    if (PyDict_SetDefault(dict, key, value) == NULL)
+        return -1;
+    return PyDict_GET_SIZE(dict) == before;
+#endif
 }
 
 /* A new reference to list[i], or NULL (no exception) when the list is shorter:

@@ -14,92 +14,97 @@
 #include "py/freelist.h"
 
 /* Names that are looked up or called often, interned once. */
-#define TDL_NAMES(X)           \
-    X(acquire)                 \
-    X(add_cancelled)           \
-    X(add_done_callback)       \
-    X(add_exception)           \
-    X(add_result)              \
-    X(append)                  \
-    X(buffer_updated)          \
-    X(call_exception_handler)  \
-    X(call_soon_threadsafe)    \
-    X(cancel)                  \
-    X(cancelled)               \
-    X(clear_memo)              \
-    X(close)                   \
-    X(connection_lost)         \
-    X(context)                 \
-    X(connection_made)         \
-    X(create_future)           \
-    X(critical)                \
-    X(data_received)           \
-    X(datagram_received)       \
-    X(done)                    \
-    X(dump)                    \
-    X(eof_received)            \
-    X(error_received)          \
-    X(exception)               \
-    X(family)                  \
-    X(feed_data)               \
-    X(fileno)                  \
-    X(get_buffer)              \
-    X(gettimeout)              \
-    X(is_closed)               \
-    X(is_closing)              \
-    X(notify_all)              \
-    X(pause_reading)           \
-    X(pause_writing)           \
-    X(pipe)                    \
-    X(proto)                   \
-    X(release)                 \
-    X(remove)                  \
-    X(resume_reading)          \
-    X(resume_writing)          \
-    X(set_exception)           \
-    X(set_result)              \
-    X(setblocking)             \
-    X(type)                    \
-    X(submit)                  \
-    X(write)                   \
-    X(throw)                   \
-    X(locked)                  \
-    X(result)                  \
-    X(popleft)                 \
-    X(pop)                     \
-    X(qsize)                   \
-    X(put_nowait)              \
-    X(get_nowait)              \
-    X(wait)                    \
-    X(Task)                    \
-    X(__module__)              \
-    X(__qualname__)            \
-    X(_app_protocol)           \
-    X(_put)                    \
-    X(_get)                    \
-    X(_init)                   \
-    X(_attach)                 \
-    X(_call_connection_lost)   \
-    X(_call_soon)              \
-    X(_check_closed)           \
-    X(_client_connected_cb)    \
-    X(_condition)              \
-    X(_connection_lost)        \
-    X(_detach)                 \
-    X(_dispatch_late)          \
-    X(_drain_helper)           \
-    X(_paused)                 \
-    X(_protocol)               \
-    X(_reader)                 \
-    X(_run_handle)             \
-    X(_spawn_worker)           \
-    X(_start_reading)          \
-    X(_state)                  \
-    X(_stream_reader_wr)       \
-    X(_timer_handle_cancelled) \
-    X(_transport)              \
-    X(_treadle)                \
-    X(_waiters)
+#define TDL_NAMES(X)            \
+    X(acquire)                  \
+    X(add_cancelled)            \
+    X(add_done_callback)        \
+    X(add_exception)            \
+    X(add_result)               \
+    X(append)                   \
+    X(buffer_updated)           \
+    X(call_exception_handler)   \
+    X(call_soon_threadsafe)     \
+    X(cancel)                   \
+    X(cancelled)                \
+    X(clear_memo)               \
+    X(close)                    \
+    X(connection_lost)          \
+    X(context)                  \
+    X(connection_made)          \
+    X(create_future)            \
+    X(critical)                 \
+    X(data_received)            \
+    X(datagram_received)        \
+    X(done)                     \
+    X(dump)                     \
+    X(eof_received)             \
+    X(error_received)           \
+    X(exception)                \
+    X(family)                   \
+    X(feed_data)                \
+    X(fileno)                   \
+    X(get_buffer)               \
+    X(gettimeout)               \
+    X(is_closed)                \
+    X(is_closing)               \
+    X(notify_all)               \
+    X(pause_reading)            \
+    X(pause_writing)            \
+    X(pipe)                     \
+    X(proto)                    \
+    X(release)                  \
+    X(remove)                   \
+    X(resume_reading)           \
+    X(resume_writing)           \
+    X(set_exception)            \
+    X(set_result)               \
+    X(setblocking)              \
+    X(type)                     \
+    X(submit)                   \
+    X(write)                    \
+    X(throw)                    \
+    X(locked)                   \
+    X(result)                   \
+    X(popleft)                  \
+    X(pop)                      \
+    X(qsize)                    \
+    X(put_nowait)               \
+    X(get_nowait)               \
+    X(wait)                     \
+    X(Task)                     \
+    X(__module__)               \
+    X(__qualname__)             \
+    X(_app_protocol)            \
+    X(_put)                     \
+    X(_get)                     \
+    X(_init)                    \
+    X(_attach)                  \
+    X(_call_connection_lost)    \
+    X(_call_soon)               \
+    X(_check_closed)            \
+    X(_client_connected_cb)     \
+    X(_condition)               \
+    X(_connection_lost)         \
+    X(_detach)                  \
+    X(_dispatch_late)           \
+    X(_drain_helper)            \
+    X(_paused)                  \
+    X(_protocol)                \
+    X(_reader)                  \
+    X(_run_handle)              \
+    X(_spawn_worker)            \
+    X(_start_reading)           \
+    X(_state)                   \
+    X(_stream_reader_wr)        \
+    X(_timer_handle_cancelled)  \
+    X(_transport)               \
+    X(_treadle)                 \
+    X(_waiters)                 \
+    X(call_soon)                \
+    X(get_loop)                 \
+    X(value)                    \
+    X(_asyncio_future_blocking) \
+    X(_loop)
 
 enum { TDL_STATE_NAMES = 5, TDL_STATE_HANDLES = 3 };
 
@@ -177,6 +182,18 @@ struct tdl_objects {
     PyTypeObject *ReadPipeTransport;
     PyTypeObject *WritePipeTransport;
     PyTypeObject *Acceptor;
+    /* tasks, made by _init_tasks() */
+    PyObject *aio_cancelled_error; /* asyncio.CancelledError */
+    PyObject *aio_invalid_state;   /* asyncio.InvalidStateError */
+    PyObject *aio_enter_task;      /* _asyncio._enter_task */
+    PyObject *aio_leave_task;      /* _asyncio._leave_task */
+    PyObject *aio_register_task;   /* _asyncio._register_task */
+    PyObject *aio_current_tasks;   /* {loop: task}; NULL where threads keep them */
+    PyObject *context_kwnames;     /* ('context',) */
+    PyTypeObject *EventLoop;
+    PyTypeObject *Task;
+    PyTypeObject *LoopFuture;
+    PyTypeObject *TaskCall;
     /* streams, made by _init_streams() */
     PyTypeObject *aio_reader;           /* asyncio.StreamReader */
     PyTypeObject *aio_writer;           /* asyncio.StreamWriter */
@@ -229,9 +246,22 @@ struct tdl_objects {
     PyTypeObject *Codec;
 };
 
+/* What tasks know of asyncio's own; found out by tasks/probe.c, constant from then on. */
+struct tdl_aio {
+    bool counts;              /* names of tasks are numbers until they are asked for */
+    size_t running_loop;      /* where a thread state has it, the task behind it; 0: nowhere */
+    size_t tasks_head;        /* where a thread state has the list of its tasks */
+    _Atomic uint64_t *number; /* of the last task that was given a name */
+    _Atomic uint64_t own_number;
+    Py_ssize_t weakrefs; /* where objects have their weak references and dictionary */
+    Py_ssize_t dict;
+    bool values; /* attributes' values lie behind objects until there is a dictionary */
+};
+
 struct tdl_landing;
 struct tdl_stream_hooks;
 struct SharedObject;
+struct tdl_task_ops;
 
 struct tdl_state {
     struct tdl_names names;
@@ -248,6 +278,11 @@ struct tdl_state {
     size_t handle_tail;   /* of what only some handles have; set by _init_loop() */
     /* The landing of a loop of ours, NULL for others; set once by the loop's exec. */
     struct tdl_landing *(*landing_of)(struct tdl_state *st, PyObject *loop);
+    const struct tdl_task_ops *task_ops; /* see loop/task_ops.h; NULL: asyncio's tasks only */
+    struct tdl_aio aio;
+    struct tdl_freelist tasks;
+    struct tdl_freelist task_calls;
+    struct tdl_freelist futures;
     bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */
     _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
     PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */

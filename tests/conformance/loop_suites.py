@@ -4,11 +4,13 @@ install() has to be called before any of the modules is imported: some take the 
 """
 
 import asyncio
+import contextlib
 import importlib
+import importlib.util
 import re
 import sys
 import unittest
-from asyncio import base_events, unix_events
+from asyncio import base_events, futures, tasks, unix_events
 
 PACKAGE = "test.test_asyncio"
 
@@ -46,6 +48,11 @@ SWAPPED = {
 
 # Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
 VARIANTS = re.compile("PyTask|PyFuture")
+
+# These are run once more with treadle's classes in place of those that asyncio has in C; the rest of a module does not
+# depend on them.
+NATIVE = {"native_futures": "futures", "native_tasks": "tasks"}
+IN_C = re.compile("C(Sub)?(Task|Future|Introspection)|CurrentLoop")
 
 # These make loops of the suite's own, whose clock a test may turn. Most tests do not: they get the loop under test.
 CLOCKED = ("futures", "tasks")
@@ -102,19 +109,26 @@ def install(loop_class):
         raise SystemExit(f"asyncio.new_event_loop() does not make a {loop_class.__module__}.{loop_class.__qualname__}")
 
 
-def available():
-    """The names of the suites that this version has."""
-    return sorted([name for name, since in MODULES.items() if sys.version_info >= since] + [*MIXINS, *SWAPPED])
+def available(native):
+    """The names of the suites that this version has, and of those for native classes if there are such."""
+    return sorted(
+        [name for name, since in MODULES.items() if sys.version_info >= since]
+        + [*MIXINS, *SWAPPED]
+        + [*(NATIVE if native else [])]
+    )
 
 
-def load(name, loop_class):
-    """{test id: (class, method)} of one suite. Ids are module.Class.method."""
-    origin = SWAPPED[name][0] if name in SWAPPED else name
-    module = importlib.import_module(f"{PACKAGE}.test_{origin}")
-    classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
+def load(name, loop_class, native=None):
+    """{test id: (class, method)} of one suite. Ids are module.Class.method. `native` are the classes of task and future."""
+    if name in NATIVE:
+        classes = native_classes(name, *native)
+    else:
+        origin = SWAPPED[name][0] if name in SWAPPED else name
+        module = importlib.import_module(f"{PACKAGE}.test_{origin}")
+        classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
     if name in SWAPPED:
         classes = [swap(cls, SWAPPED[name][1]) for cls in classes]
-    if name in CLOCKED:
+    if NATIVE.get(name, name) in CLOCKED:
         for cls in classes:
             if hasattr(cls, "new_test_loop"):
                 replace_test_loop(cls, loop_class)
@@ -133,6 +147,40 @@ def swap(cls, names):
         super(swapped, swapped).setUpClass()
 
     return type(cls.__name__, (cls,), {"setUpClass": classmethod(set_up_class), "__module__": cls.__module__})
+
+
+@contextlib.contextmanager
+def in_place_of_c(task, future):
+    """Have asyncio's modules say that its C classes are these."""
+    before = tasks._CTask, futures._CFuture
+    tasks._CTask, futures._CFuture = task, future
+    try:
+        yield
+    finally:
+        tasks._CTask, futures._CFuture = before
+
+
+def native_classes(name, task, future):
+    """The test cases of a module's second copy, imported with asyncio's C classes replaced; each is run so, too."""
+    found = importlib.util.find_spec(f"{PACKAGE}.test_{NATIVE[name]}")
+    spec = importlib.util.spec_from_file_location(f"{PACKAGE}.test_{name}", found.origin)
+    module = importlib.util.module_from_spec(spec)
+    with in_place_of_c(task, future):
+        spec.loader.exec_module(module)
+    classes = [cls for cls in classes_of(module) if IN_C.search(cls.__name__)]
+    for cls in classes:
+        run_in_place_of_c(cls, task, future)
+    return classes
+
+
+def run_in_place_of_c(cls, task, future):
+    original = cls.run
+
+    def run(self, result=None):
+        with in_place_of_c(task, future):
+            return original(self, result)
+
+    cls.run = run
 
 
 def replace_test_loop(cls, loop_class):

@@ -218,6 +218,13 @@ def prepare(stock):
     return treadle.EventLoop, counter
 
 
+def native_classes():
+    """Treadle's classes of tasks and futures, or None if asyncio's are in use on this interpreter."""
+    import treadle
+
+    return (treadle.Task, treadle.LoopFuture) if treadle.Task is not asyncio.Task else None
+
+
 def main(argv=None):
     options = parse_arguments(argv)
     if not (importlib.util.find_spec("test") and importlib.util.find_spec("test.test_asyncio")):
@@ -227,8 +234,9 @@ def main(argv=None):
 
     label, version = interpreter()
     loop_class, counter = prepare(options.stock)
-    suites = loop_suites.available()
-    found = {test: where for suite in suites for test, where in loop_suites.load(suite, loop_class).items()}
+    native = None if options.stock else native_classes()
+    suites = loop_suites.available(native)
+    found = {test: where for suite in suites for test, where in loop_suites.load(suite, loop_class, native).items()}
     exclusions = Exclusions(options.exclusions, label, "stock" if options.stock else "treadle")
     chosen = [
         (test, *where, options.limit if exclusions.reason(test) is None else EXCLUDED_LIMIT)

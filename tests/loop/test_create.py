@@ -6,19 +6,25 @@ import sys
 
 import pytest
 
+import treadle
+
 
 async def nothing():
     return "done"
 
 
-def test_futures_are_exact(loop):
+def test_futures(loop):
     future = loop.create_future()
-    assert type(future) is asyncio.Future and future.get_loop() is loop
+    assert isinstance(future, asyncio.Future) and future.get_loop() is loop
+    if isinstance(loop, treadle.EventLoop):
+        assert type(future) is treadle.LoopFuture
 
 
-def test_tasks_are_exact(loop):
+def test_tasks(loop):
     task = loop.create_task(nothing())
-    assert type(task) is asyncio.Task and task.get_loop() is loop
+    assert isinstance(task, asyncio.Task) and task.get_loop() is loop
+    if isinstance(loop, treadle.EventLoop):
+        assert type(task) is treadle.Task
     assert loop.run_until_complete(task) == "done"
 
 

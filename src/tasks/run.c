@@ -1,0 +1,62 @@
+/* Entries of the ready queue that are steps of tasks. */
+#include "tasks/task.h"
+
+/* As tdl_task_step_call() or tdl_task_wake_call(), and where it runs. */
+static PyObject *
+callback_of(struct tdl_state *st, PyObject *task, bool future, PyObject **context)
+{
+    *context = tdl_task_of(task)->context;
+    return future ? tdl_task_wake_call(st, task) : tdl_task_step_call(st, task, NULL);
+}
+
+static PyObject *
+make_handle(LoopObject *loop, PyObject *task, PyObject *future, PyObject *context)
+{
+    PyObject *ignored;
+    PyObject *callback = callback_of(loop->st, task, future != NULL, &ignored);
+    if (callback == NULL)
+        return NULL;
+    struct tdl_request request = {callback, &future, future != NULL, context};
+    PyObject *handle = tdl_loop_make_handle(loop, TDL_HANDLE_SOON, &request, NULL);
+    Py_DECREF(callback);
+    return handle;
+}
+
+static int
+report(LoopObject *loop, PyObject *task, PyObject *future, PyObject *context)
+{
+    PyObject *raised = tdl_err_take();
+    PyObject *handle = make_handle(loop, task, future, context);
+    tdl_err_put_steal(raised);
+    if (handle == NULL)
+        return -1;
+    int r = tdl_handle_report(loop->st, handle);
+    Py_DECREF(handle);
+    return r;
+}
+
+static int
+run(LoopObject *loop, PyObject *task, PyObject *future)
+{
+    struct tdl_state *st = loop->st;
+    PyObject *context = Py_NewRef(tdl_task_of(task)->context);
+    int r = PyContext_Enter(context);
+    if (r == 0) {
+        r = future == NULL ? tdl_task_step(st, task, NULL) : tdl_task_wake(st, task, future);
+        PyObject *value = r < 0 ? NULL : Py_NewRef(Py_None);
+        r = tdl_handle_exit_context(context, value);
+    }
+    if (r < 0)
+        r = report(loop, task, future, context);
+    Py_DECREF(context);
+    return r;
+}
+
+const struct tdl_task_ops tdl_task_ops = {
+    .run = run,
+    .task_of = tdl_task_of_callback,
+    .callback_of = callback_of,
+    .create = tdl_task_create,
+    .create_by_call = tdl_task_create_by_call,
+    .create_future = tdl_task_create_future,
+};
