@@ -41,7 +41,7 @@ bool
 tdl_task_may_keep(struct tdl_state *st, PyObject *op)
 {
     return !TDL_FREE_THREADED && word_at(op, st->aio.weakrefs) == NULL &&
-           !has_attributes(st, op) && !PyObject_GC_IsFinalized(op);
+           !has_attributes(st, op);
 }
 
 static void

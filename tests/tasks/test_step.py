@@ -183,8 +183,10 @@ def test_the_two_that_stop_the_loop(loop, error):
     with pytest.raises(error, match="now"):
         loop.run_until_complete(asyncio.sleep(3600))
     assert type(task.exception()) is error
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
 def test_cancelling(run, loop):
