@@ -52,6 +52,13 @@ tdl_inbox_pending(struct tdl_inbox *inbox)
     return atomic_load_explicit(&inbox->head, memory_order_acquire) > TDL_INBOX_CLOSED;
 }
 
+/* Whether `mark` stands: nothing was posted since it was left.  A moment's answer. */
+static inline int
+tdl_inbox_marked(struct tdl_inbox *inbox, enum tdl_inbox_mark mark)
+{
+    return atomic_load_explicit(&inbox->head, memory_order_relaxed) == (uintptr_t)mark;
+}
+
 /* The item that was posted last, left in place, or NULL: for traversals, of the list
  * that it begins, while nobody posts or drains. */
 static inline struct tdl_item *

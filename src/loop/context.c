@@ -1,18 +1,5 @@
 #include "loop/context.h"
 
-/* How every version to date lays out a context, as far as it matters here. */
-struct layout {
-    PyObject_HEAD
-    PyObject *previous;
-    PyObject *variables;
-};
-
-static PyObject *
-variables_of(PyObject *context)
-{
-    return ((struct layout *)context)->variables;
-}
-
 /* Set a new variable in `context`.  Returns 0 or -1 with an exception set. */
 static int
 change(PyObject *context)
@@ -32,13 +19,14 @@ change(PyObject *context)
 static bool
 behaves(PyObject *context)
 {
-    PyObject *before = variables_of(context);
-    if (change(context) < 0 || variables_of(context) == before)
+    PyObject *before = tdl_context_variables(context);
+    if (change(context) < 0 || tdl_context_variables(context) == before)
         return false;
     PyObject *copy = PyContext_Copy(context);
-    bool good = copy != NULL && variables_of(copy) == variables_of(context) &&
-                change(copy) == 0 && variables_of(copy) != variables_of(context) &&
-                variables_of(copy) != NULL;
+    bool good = copy != NULL && tdl_context_variables(copy) == tdl_context_variables(context) &&
+                change(copy) == 0 &&
+                tdl_context_variables(copy) != tdl_context_variables(context) &&
+                tdl_context_variables(copy) != NULL;
     Py_XDECREF(copy);
     return good;
 }
@@ -50,7 +38,7 @@ tdl_context_probe(void)
         return false;
     PyObject *context = PyContext_New();
     bool good = context != NULL &&
-                Py_TYPE(context)->tp_basicsize >= (int)sizeof(struct layout) &&
+                Py_TYPE(context)->tp_basicsize >= (int)sizeof(struct tdl_context_layout) &&
                 behaves(context);
     Py_XDECREF(context);
     PyErr_Clear();
@@ -65,7 +53,7 @@ tdl_context_copy(struct tdl_state *st, struct tdl_contexts *contexts, bool *shar
         return PyContext_CopyCurrent();
     PyObject *current = PyThreadState_Get()->context;
     if (current == NULL || contexts->snapshot == NULL ||
-        variables_of(current) != variables_of(contexts->snapshot)) {
+        tdl_context_variables(current) != tdl_context_variables(contexts->snapshot)) {
         PyObject *copy = PyContext_CopyCurrent();
         if (copy == NULL)
             return NULL;
@@ -75,24 +63,10 @@ tdl_context_copy(struct tdl_state *st, struct tdl_contexts *contexts, bool *shar
 }
 
 PyObject *
-tdl_context_take(struct tdl_contexts *contexts, PyObject *snapshot)
+tdl_context_take_fresh(struct tdl_contexts *contexts, PyObject *snapshot)
 {
-    PyObject *scratch = contexts->scratch;
-    contexts->scratch = NULL;
-    if (scratch != NULL && variables_of(scratch) == variables_of(snapshot))
-        return scratch;
-    Py_XDECREF(scratch);
+    Py_CLEAR(contexts->scratch);
     return PyContext_Copy(snapshot);
-}
-
-bool
-tdl_context_give_back(struct tdl_contexts *contexts, PyObject *context, PyObject *snapshot)
-{
-    if (contexts->scratch != NULL || Py_REFCNT(context) != 1 ||
-        variables_of(context) != variables_of(snapshot))
-        return false;
-    contexts->scratch = context;
-    return true;
 }
 
 void

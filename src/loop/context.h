@@ -18,6 +18,20 @@
 
 #include "py/state.h"
 
+/* How every version to date lays out a context, as far as it matters here. */
+struct tdl_context_layout {
+    PyObject_HEAD
+    PyObject *previous;
+    PyObject *variables;
+};
+
+/* The map of variables; borrowed, and only to be compared.  If contexts are comparable. */
+static inline PyObject *
+tdl_context_variables(PyObject *context)
+{
+    return ((struct tdl_context_layout *)context)->variables;
+}
+
 struct tdl_contexts {
     PyObject *snapshot; /* or NULL */
     PyObject *scratch;  /* or NULL: none kept, or in use */
@@ -31,14 +45,32 @@ bool tdl_context_probe(void);
  * `*shared` says whether it is the snapshot, not to be entered. */
 PyObject *tdl_context_copy(struct tdl_state *st, struct tdl_contexts *contexts, bool *shared);
 
+/* The same as tdl_context_take(), and never the scratch context. */
+PyObject *tdl_context_take_fresh(struct tdl_contexts *contexts, PyObject *snapshot);
+
 /* A context to run a callback in that was scheduled with `snapshot`: a new
  * reference or NULL. */
-PyObject *tdl_context_take(struct tdl_contexts *contexts, PyObject *snapshot);
+static inline PyObject *
+tdl_context_take(struct tdl_contexts *contexts, PyObject *snapshot)
+{
+    PyObject *scratch = contexts->scratch;
+    if (scratch == NULL || tdl_context_variables(scratch) != tdl_context_variables(snapshot))
+        return tdl_context_take_fresh(contexts, snapshot);
+    contexts->scratch = NULL;
+    return scratch;
+}
 
 /* Whether `context`, out of tdl_context_take(), is still like `snapshot` and only
  * the caller's.  If so its reference is taken, and the next callback gets it. */
-bool tdl_context_give_back(struct tdl_contexts *contexts, PyObject *context,
-                           PyObject *snapshot);
+static inline bool
+tdl_context_give_back(struct tdl_contexts *contexts, PyObject *context, PyObject *snapshot)
+{
+    if (contexts->scratch != NULL || Py_REFCNT(context) != 1 ||
+        tdl_context_variables(context) != tdl_context_variables(snapshot))
+        return false;
+    contexts->scratch = context;
+    return true;
+}
 
 void tdl_context_clear(struct tdl_contexts *contexts);
 int tdl_context_traverse(struct tdl_contexts *contexts, visitproc visit, void *arg);

@@ -107,12 +107,10 @@ tdl_handle_new(struct tdl_state *st, enum tdl_handle_kind kind, PyObject *loop,
 }
 
 void
-tdl_handle_release(struct tdl_state *st, PyObject *op)
+tdl_handle_track(struct tdl_state *st, PyObject *op)
 {
-    if (!TDL_FREE_THREADED && Py_REFCNT(op) > 1 && tdl_handle_check(st, op) &&
-        !PyObject_GC_IsTracked(op))
+    if (tdl_handle_check(st, op) && !PyObject_GC_IsTracked(op))
         PyObject_GC_Track(op);
-    Py_DECREF(op);
 }
 
 int
@@ -206,12 +204,8 @@ tdl_handle_report(struct tdl_state *st, PyObject *op)
 }
 
 int
-tdl_handle_exit_context(PyObject *context, PyObject *value)
+tdl_handle_exit_failed(PyObject *context)
 {
-    if (value != NULL) {
-        Py_DECREF(value);
-        return PyContext_Exit(context);
-    }
     PyObject *exc = tdl_err_take();
     if (PyContext_Exit(context) < 0)
         PyErr_Clear();

@@ -125,9 +125,19 @@ PyObject *tdl_handle_new(struct tdl_state *st, enum tdl_handle_kind kind, PyObje
  * Returns 0, or -1 with an exception set. */
 int tdl_handle_run(struct tdl_state *st, PyObject *handle);
 
+/* Leave `context` after a call whose exception is set, and stays.  Returns -1. */
+int tdl_handle_exit_failed(PyObject *context);
+
 /* Leave `context` after a call that returned `value`, which is dropped; NULL: the
  * call's exception is set, and stays.  Returns 0 or -1 with an exception set. */
-int tdl_handle_exit_context(PyObject *context, PyObject *value);
+static inline int
+tdl_handle_exit_context(PyObject *context, PyObject *value)
+{
+    if (value == NULL)
+        return tdl_handle_exit_failed(context);
+    Py_DECREF(value);
+    return PyContext_Exit(context);
+}
 
 /* Hand the exception that is set to the loop's exception handler, as raised by
  * `handle`.  Returns 0, or -1 with SystemExit or KeyboardInterrupt still set. */
@@ -136,12 +146,21 @@ int tdl_handle_report(struct tdl_state *st, PyObject *handle);
 /* handle.cancel(), of whatever class.  Returns 0 or -1 with an exception set. */
 int tdl_handle_cancel(struct tdl_state *st, PyObject *handle);
 
+/* Let the collector know of an object that is a handle of ours. */
+void tdl_handle_track(struct tdl_state *st, PyObject *handle);
+
 /* Drop the loop's reference to a handle.
  *
  * With a GIL, a handle is not tracked by the garbage collector while only the loop
  * has it: most never are. The loop visits what such a handle refers to as if it were
  * its own; here the collector takes over if somebody has kept the handle. */
-void tdl_handle_release(struct tdl_state *st, PyObject *handle);
+static inline void
+tdl_handle_release(struct tdl_state *st, PyObject *handle)
+{
+    if (!TDL_FREE_THREADED && Py_REFCNT(handle) > 1)
+        tdl_handle_track(st, handle);
+    Py_DECREF(handle);
+}
 
 /* For traversals of what holds handles: visit one. */
 int tdl_handle_visit(struct tdl_state *st, PyObject *handle, visitproc visit, void *arg);

@@ -182,17 +182,27 @@ handle_clear(PyObject *op)
     return 0;
 }
 
+/* Without a GIL there is more to look at than the list. */
+static bool
+has_weakrefs(PyObject *op)
+{
+    PyObject **list = (PyObject **)((char *)op + Py_TYPE(op)->tp_weaklistoffset);
+    return TDL_FREE_THREADED || *list != NULL;
+}
+
 static void
 handle_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
-    PyObject_ClearWeakRefs(op); /* the base class has a place for them */
+    if (has_weakrefs(op)) /* the base class has a place for them */
+        PyObject_ClearWeakRefs(op);
     struct tdl_state *st = state_of(op);
     struct tdl_handle *h = tdl_handle_part(st, op);
-    tdl_handle_drop_call(op, h);
-    Py_CLEAR(h->second);
-    Py_CLEAR(h->context);
-    Py_CLEAR(h->loop);
+    Py_XDECREF(h->callback);
+    Py_XDECREF(h->first);
+    Py_XDECREF(h->second);
+    Py_XDECREF(h->context);
+    Py_XDECREF(h->loop);
     if (h->kind == TDL_HANDLE_TIMER)
         Py_CLEAR(tdl_handle_timer_part(st, op)->when.given);
     tdl_freelist_push(&st->handles[h->kind], op);

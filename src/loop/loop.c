@@ -18,10 +18,8 @@
 /* ---- what the other files use ------------------------------------------------------ */
 
 int
-tdl_loop_check_closed(LoopObject *self)
+tdl_loop_raise_closed(LoopObject *self)
 {
-    if (!self->closed && self->open)
-        return 0;
     if (self->inherited && !self->closed)
         return tdl_fork_raise();
     PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");

@@ -109,8 +109,15 @@ tdl_loop_check_thread(const LoopObject *loop)
     return -1;
 }
 
+/* RuntimeError for a loop that is closed, or was never opened.  Returns -1. */
+int tdl_loop_raise_closed(LoopObject *loop);
+
 /* Returns 0, or -1 with RuntimeError set if the loop is closed. */
-int tdl_loop_check_closed(LoopObject *loop);
+static inline int
+tdl_loop_check_closed(LoopObject *loop)
+{
+    return !loop->closed && loop->open ? 0 : tdl_loop_raise_closed(loop);
+}
 
 /* Make sure another thread's post is seen.  Any thread. */
 void tdl_loop_wake(LoopObject *loop);
@@ -120,6 +127,17 @@ void tdl_loop_wake(LoopObject *loop);
 int tdl_loop_parse_request(struct tdl_state *st, const char *method, PyObject *const *args,
                            Py_ssize_t nargs, PyObject *kwnames, const char *first,
                            struct tdl_request *request);
+
+/* The same without `first`. */
+static inline int
+tdl_loop_parse_callback(struct tdl_state *st, const char *method, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames, struct tdl_request *request)
+{
+    if (nargs == 0 || kwnames != NULL)
+        return tdl_loop_parse_request(st, method, args, nargs, kwnames, NULL, request);
+    *request = (struct tdl_request){.callback = args[0], .args = args + 1, .nargs = nargs - 1};
+    return 0;
+}
 
 /* A handle for `request`; `kind` and `when` as for tdl_handle_new().
  * Returns a new reference or NULL. */

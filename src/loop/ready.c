@@ -43,16 +43,10 @@ tdl_ready_reserve(LoopObject *loop, size_t places)
 }
 
 int
-tdl_ready_push_steal(LoopObject *loop, PyObject *handle)
+tdl_ready_push_failed(LoopObject *loop, PyObject *handle, int error)
 {
-    int r;
-    TDL_CRITICAL_BEGIN(loop);
-    r = tdl_ring_push(&loop->ready, handle);
-    TDL_CRITICAL_END();
-    if (r == 0)
-        return 0;
     tdl_handle_release(loop->st, handle);
-    return tdl_raise_errno(r);
+    return tdl_raise_errno(error);
 }
 
 int

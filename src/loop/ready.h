@@ -35,10 +35,21 @@ tdl_ready_count(const LoopObject *loop)
  * Returns 0 or -1 with MemoryError set. */
 int tdl_ready_reserve(LoopObject *loop, size_t places);
 
+/* The rest of a push that failed with `error`.  Returns -1. */
+int tdl_ready_push_failed(LoopObject *loop, PyObject *handle, int error);
+
 /* Queue a handle.
  * Owns: takes a reference of the caller's, even on failure.
  * Returns 0 or -1 with MemoryError set. */
-int tdl_ready_push_steal(LoopObject *loop, PyObject *handle);
+static inline int
+tdl_ready_push_steal(LoopObject *loop, PyObject *handle)
+{
+    int r;
+    TDL_CRITICAL_BEGIN(loop);
+    r = tdl_ring_push(&loop->ready, handle);
+    TDL_CRITICAL_END();
+    return r == 0 ? 0 : tdl_ready_push_failed(loop, handle, r);
+}
 
 /* The same, with a reference of its own. */
 static inline int

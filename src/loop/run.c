@@ -108,9 +108,10 @@ turn_once(LoopObject *self, bool poll)
         if (tdl_loop_poll(self, -1) < 0)
             return -1;
     }
-    else if (tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
+    else if (!tdl_inbox_marked(&self->port->inbox, TDL_INBOX_AWAKE) &&
+             tdl_loop_take_posted(self, TDL_INBOX_AWAKE) < 0)
         return -1;
-    if (collect_due(self) < 0)
+    if (self->timers.count > 0 && collect_due(self) < 0)
         return -1;
     return run_ready(self);
 }

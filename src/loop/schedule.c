@@ -120,8 +120,7 @@ static PyObject *
 call_soon(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request(self->st, "call_soon", args, nargs, kwnames, NULL, &request) <
-            0 ||
+    if (tdl_loop_parse_callback(self->st, "call_soon", args, nargs, kwnames, &request) < 0 ||
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon", true) < 0))
         return NULL;
@@ -158,8 +157,8 @@ call_soon_threadsafe(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {
     struct tdl_request request;
-    if (tdl_loop_parse_request(self->st, "call_soon_threadsafe", args, nargs, kwnames, NULL,
-                               &request) < 0 ||
+    if (tdl_loop_parse_callback(self->st, "call_soon_threadsafe", args, nargs, kwnames,
+                                &request) < 0 ||
         tdl_loop_check_closed(self) < 0 ||
         (self->debug && check_debug(self, &request, "call_soon_threadsafe", false) < 0))
         return NULL;

@@ -54,6 +54,26 @@ test_zero_filled_is_armed(void)
 }
 
 static void
+test_pending_and_marked(void)
+{
+    static const enum tdl_inbox_mark marks[] = {TDL_INBOX_ARMED, TDL_INBOX_AWAKE};
+    struct tdl_inbox inbox;
+    struct parcel parcel = {.number = 0};
+    tdl_inbox_init(&inbox);
+    for (int i = 0; i < 4; i++) {
+        enum tdl_inbox_mark mark = marks[i % 2], other = marks[1 - i % 2];
+        tdl_inbox_drain(&inbox, mark);
+        CHECK(tdl_inbox_marked(&inbox, mark) && !tdl_inbox_marked(&inbox, other));
+        CHECK(!tdl_inbox_pending(&inbox));
+        CHECK_INT(tdl_inbox_post(&inbox, &parcel.item), >=, 0);
+        CHECK(!tdl_inbox_marked(&inbox, mark) && !tdl_inbox_marked(&inbox, other));
+        CHECK(tdl_inbox_pending(&inbox));
+    }
+    tdl_inbox_close(&inbox);
+    CHECK(!tdl_inbox_pending(&inbox) && !tdl_inbox_marked(&inbox, TDL_INBOX_AWAKE));
+}
+
+static void
 test_one_wake_a_batch(void)
 {
     struct tdl_inbox inbox;
@@ -271,7 +291,7 @@ test_stress_close_while_posting(void)
 }
 
 CHECK_MAIN(TEST(test_first_in_first_out), TEST(test_zero_filled_is_armed),
-           TEST(test_one_wake_a_batch), TEST(test_no_wake_while_the_owner_is_awake),
-           TEST(test_close), TEST(test_post_in_a_signal_handler),
-           TEST(test_stress_always_armed), TEST(test_stress_awake_then_armed),
-           TEST(test_stress_close_while_posting))
+           TEST(test_pending_and_marked), TEST(test_one_wake_a_batch),
+           TEST(test_no_wake_while_the_owner_is_awake), TEST(test_close),
+           TEST(test_post_in_a_signal_handler), TEST(test_stress_always_armed),
+           TEST(test_stress_awake_then_armed), TEST(test_stress_close_while_posting))
