@@ -56,6 +56,8 @@ take_outcome(ProcPoolObject *pool, struct tdl_proc *proc, const struct tdl_frame
     struct tdl_task *task = task_of(proc, frame);
     if (task == NULL)
         return -EPROTO;
+    if (proc->incoming.capacity == 0)
+        proc->incoming = tdl_procs_spare_locked(pool, frame->length);
     if (tdl_bytes_append(&proc->incoming, data, frame->length) < 0)
         return -ENOMEM;
     if (frame->flags & TDL_FRAME_MORE)
@@ -182,6 +184,22 @@ complete(ProcPoolObject *pool, struct tdl_task *task, struct tdl_fire *fire)
     task->ops->complete(task, value, exception, fire);
 }
 
+/* Drop the pool's reference to a task that is completed. */
+static void
+release(ProcPoolObject *pool, struct tdl_task *task)
+{
+    /* somebody who looks at it may look at anything but this; what is still on its way
+     * into a ring has a reference, and needs it */
+    if ((task->call.capacity >= TDL_SPARE_LEAST || task->answer.capacity >= TDL_SPARE_LEAST) &&
+        atomic_load_explicit(&task->references, memory_order_acquire) == 1) {
+        tdl_lock_acquire(&pool->lock);
+        tdl_procs_keep_locked(pool, &task->call);
+        tdl_procs_keep_locked(pool, &task->answer);
+        tdl_lock_release(&pool->lock);
+    }
+    tdl_task_unref(task);
+}
+
 bool
 tdl_procs_deliver(ProcPoolObject *pool, bool all)
 {
@@ -202,7 +220,7 @@ tdl_procs_deliver(ProcPoolObject *pool, bool all)
             tdl_tasks_push(&left, task);
         else {
             complete(pool, task, &fire);
-            tdl_task_unref(task);
+            release(pool, task);
         }
     }
     tdl_fire_all(&fire);

@@ -95,16 +95,6 @@ look_around(ProcPoolObject *pool)
     return finished;
 }
 
-static bool
-is_hungry(ProcPoolObject *pool)
-{
-    tdl_lock_acquire(&pool->lock);
-    bool hungry =
-        pool->hungry != NULL && pool->queue.first == NULL && tdl_procs_has_room_locked(pool);
-    tdl_lock_release(&pool->lock);
-    return hungry;
-}
-
 /* For epoll: never early. */
 static int
 milliseconds_until(int64_t time)
@@ -156,7 +146,7 @@ run_detached(ProcPoolObject *pool)
     for (;;) {
         collect_all(pool);
         if (atomic_load_explicit(&pool->over_count, memory_order_acquire) > 0 ||
-            is_hungry(pool))
+            tdl_procs_is_hungry(pool))
             return -1;
         if (look_around(pool))
             return -2;

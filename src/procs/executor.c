@@ -50,9 +50,18 @@ static int
 encode(ProcPoolObject *pool, struct tdl_task *task, PyObject *const *args, Py_ssize_t nargs,
        PyObject *kwnames)
 {
+    size_t expected = atomic_load_explicit(&pool->call_size, memory_order_relaxed);
+    if (expected >= TDL_SPARE_LEAST) {
+        tdl_lock_acquire(&pool->lock);
+        task->call = tdl_procs_spare_locked(pool, expected);
+        tdl_lock_release(&pool->lock);
+    }
     if (tdl_codec_put_call(pool->codec, &task->call, &task->function, args, nargs, kwnames) ==
-        0)
+        0) {
+        if (task->call.size != expected)
+            atomic_store_explicit(&pool->call_size, task->call.size, memory_order_relaxed);
         return 1;
+    }
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
     PyObject *raised = tdl_err_take();

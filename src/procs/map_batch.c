@@ -71,6 +71,16 @@ put_error(ProcBatchObject *batch, PyObject *error)
     Py_XDECREF(old);
 }
 
+bool
+tdl_procs_is_hungry(ProcPoolObject *pool)
+{
+    tdl_lock_acquire(&pool->lock);
+    bool hungry = pool->hungry != NULL && pool->queue.first == NULL &&
+                  tdl_procs_has_room_locked(pool);
+    tdl_lock_release(&pool->lock);
+    return hungry;
+}
+
 void
 tdl_procs_feed_hungry(ProcPoolObject *pool)
 {

@@ -317,6 +317,8 @@ pool_dealloc(ProcPoolObject *pool)
     drop_tasks(&pool->queue);
     drop_tasks(&pool->over);
     drop_tasks(&pool->victims);
+    while (pool->spare_count > 0)
+        tdl_bytes_fini(&pool->spares[--pool->spare_count]);
     tdl_heap_fini(&pool->limits);
     tdl_wakeup_close(&pool->doorbell);
     tdl_segment_close(&pool->board_segment);

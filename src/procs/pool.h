@@ -56,6 +56,15 @@ struct tdl_proc {
     bool killed;    /* we have killed it */
 };
 
+/* Messages of some kilobytes come in numbers; fresh memory for each would be paid for
+ * in page faults. */
+enum {
+    TDL_SPARES = 1024,
+    TDL_SPARE_LEAST = 2 << 10, /* a smaller one costs nothing */
+    TDL_SPARE_MOST = 64 << 10,
+    TDL_SPARES_TOTAL = 8 << 20
+};
+
 struct ProcPoolObject {
     PyObject_HEAD
     struct tdl_state *st;     /* fixed */
@@ -73,6 +82,10 @@ struct ProcPoolObject {
     uint32_t proc_end;                         /* all indices are below */
     uint64_t idle[TDL_BOARD_WORDS];            /* ready and without tasks */
     uint64_t room[TDL_BOARD_WORDS];            /* may be sent one more */
+    struct tdl_bytes spares[TDL_SPARES];       /* memory for messages to come */
+    uint32_t spare_count;
+    size_t spare_bytes;
+    _Atomic size_t call_size;                  /* of the last call; a hint */
     struct tdl_heap limits;                    /* of tasks with a timeout */
     uint32_t cursor;                           /* where the last task went */
     struct tdl_tasks queue;                    /* not sent */
@@ -202,6 +215,33 @@ bool tdl_procs_deliver(ProcPoolObject *pool, bool all);
 /* See to it that somebody collects: arm the doorbell, or ring it. */
 void tdl_procs_tend(ProcPoolObject *pool);
 
+/* Memory for a message of about `size` bytes: an empty one that may have some already. */
+static inline struct tdl_bytes
+tdl_procs_spare_locked(ProcPoolObject *pool, size_t size)
+{
+    if (size < TDL_SPARE_LEAST || pool->spare_count == 0)
+        return (struct tdl_bytes){0};
+    struct tdl_bytes spare = pool->spares[--pool->spare_count];
+    pool->spare_bytes -= spare.capacity;
+    return spare;
+}
+
+/* Keep the memory of a message that is done with, or free it. */
+static inline void
+tdl_procs_keep_locked(ProcPoolObject *pool, struct tdl_bytes *bytes)
+{
+    if (bytes->capacity >= TDL_SPARE_LEAST && bytes->capacity <= TDL_SPARE_MOST &&
+        pool->spare_count < TDL_SPARES &&
+        pool->spare_bytes + bytes->capacity <= TDL_SPARES_TOTAL) {
+        bytes->size = 0;
+        pool->spare_bytes += bytes->capacity;
+        pool->spares[pool->spare_count++] = *bytes;
+        tdl_bytes_init(bytes);
+    }
+    else
+        tdl_bytes_fini(bytes);
+}
+
 /* Have a task delivered. */
 static inline void
 tdl_procs_over_locked(ProcPoolObject *pool, struct tdl_task *task)
@@ -234,6 +274,9 @@ tdl_procs_of(struct tdl_source *source)
 extern const struct tdl_task_ops tdl_future_task_ops;
 
 /* ---- map_batch.c -------------------------------------------------------------------- */
+
+/* Whether a worker has room and a map items for it that are in no chunk. */
+bool tdl_procs_is_hungry(ProcPoolObject *pool);
 
 /* Cut chunks for the workers that have room.  Thread state: attached. */
 void tdl_procs_feed_hungry(ProcPoolObject *pool);

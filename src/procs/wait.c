@@ -36,7 +36,7 @@ collect_while_spinning(ProcPoolObject *pool, struct tdl_waiter *waiter, int64_t 
             tdl_procs_collect(pool);
         tdl_procs_leave_collector(pool);
         PyEval_RestoreThread(tstate);
-        if (tdl_procs_deliver(pool, false))
+        if (tdl_procs_deliver(pool, false) || tdl_procs_is_hungry(pool))
             tdl_procs_ring(pool); /* the rest is the dispatcher's */
         if (!any)
             return false;

@@ -114,3 +114,8 @@ def exit_if(number, which=50):
     if number == which:
         os._exit(1)
     return number
+
+
+def touch_if(path):
+    if path is not None:
+        touch(path)

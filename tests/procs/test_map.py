@@ -229,3 +229,10 @@ def test_subclass_with_its_own_submit(fork):
     with Counting(1, fork) as pool:
         assert list(pool.map(tasks.double, range(7))) == [2 * i for i in range(7)]
         assert pool.count == 7
+
+
+def test_goes_on_while_another_future_is_waited_for(pool, tmp_path):
+    """The thread that waits deals with results, and the map still gets its chunks."""
+    blocker = pool.submit(tasks.wait_for, tmp_path / "door")
+    pool.map(tasks.touch_if, [None] * 400 + [tmp_path / "door"], chunksize=1)
+    assert blocker.result(60)
