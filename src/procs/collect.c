@@ -36,13 +36,20 @@ task_of(struct tdl_proc *proc, const struct tdl_frame *frame)
     return word == TDL_TASK_DONE ? task : NULL;
 }
 
-/* Values and exception of a map's chunk are two messages. */
+/* Values and exception of a map's chunk are two messages, behind the time it took. */
 static void
 note_received(ProcPoolObject *pool, struct tdl_task *task)
 {
     const uint8_t *data = task->answer.data;
     size_t size = task->answer.size;
-    size_t first = task->outcome == TDL_FRAME_MAPPED && task->split < size ? task->split : size;
+    size_t first = size;
+    if (task->outcome == TDL_FRAME_MAPPED) {
+        if (size < sizeof(int64_t) || task->split > size - sizeof(int64_t))
+            return; /* does not decode */
+        data += sizeof(int64_t);
+        size -= sizeof(int64_t);
+        first = task->split;
+    }
     tdl_codec_received(pool->codec, data, first);
     if (first < size)
         tdl_codec_received(pool->codec, data + first, size - first);

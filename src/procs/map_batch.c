@@ -75,8 +75,8 @@ bool
 tdl_procs_is_hungry(ProcPoolObject *pool)
 {
     tdl_lock_acquire(&pool->lock);
-    bool hungry = pool->hungry != NULL && pool->queue.first == NULL &&
-                  tdl_procs_has_room_locked(pool);
+    bool hungry =
+        pool->hungry != NULL && pool->queue.first == NULL && tdl_procs_has_room_locked(pool);
     tdl_lock_release(&pool->lock);
     return hungry;
 }

@@ -85,15 +85,15 @@ struct ProcPoolObject {
     struct tdl_bytes spares[TDL_SPARES];       /* memory for messages to come */
     uint32_t spare_count;
     size_t spare_bytes;
-    _Atomic size_t call_size;                  /* of the last call; a hint */
-    struct tdl_heap limits;                    /* of tasks with a timeout */
-    uint32_t cursor;                           /* where the last task went */
-    struct tdl_tasks queue;                    /* not sent */
-    struct tdl_tasks over;                     /* outcome in, not completed */
-    struct tdl_tasks victims;                  /* begun by a worker that has died */
-    ProcBatchObject *hungry;                   /* strong: maps with items in no chunk */
-    _Atomic uint32_t over_count;               /* of `over`; a hint */
-    _Atomic uint32_t outstanding;              /* tasks sent whose outcome is not in */
+    _Atomic size_t call_size;     /* of the last call; a hint */
+    struct tdl_heap limits;       /* of tasks with a timeout */
+    uint32_t cursor;              /* where the last task went */
+    struct tdl_tasks queue;       /* not sent */
+    struct tdl_tasks over;        /* outcome in, not completed */
+    struct tdl_tasks victims;     /* begun by a worker that has died */
+    ProcBatchObject *hungry;      /* strong: maps with items in no chunk */
+    _Atomic uint32_t over_count;  /* of `over`; a hint */
+    _Atomic uint32_t outstanding; /* tasks sent whose outcome is not in */
     _Atomic uint32_t max_workers;
     uint32_t serials; /* of workers, ever */
     uint64_t done;
