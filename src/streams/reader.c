@@ -211,9 +211,9 @@ wake(ReaderState *self)
     struct tdl_state *st = self->st;
     PyObject *waiter = tdl_reader_get(self, TDL_READER_WAITER);
     tdl_reader_set(self, TDL_READER_WAITER, Py_None);
-    int r = Py_IS_TYPE(waiter, (PyTypeObject *)st->objects.aio_future)
-                ? resolve_known(st, waiter)
-                : resolve(st, waiter);
+    bool known = Py_IS_TYPE(waiter, st->objects.LoopFuture) ||
+                 Py_IS_TYPE(waiter, (PyTypeObject *)st->objects.aio_future);
+    int r = known ? resolve_known(st, waiter) : resolve(st, waiter);
     Py_DECREF(waiter);
     return r;
 }
