@@ -21,11 +21,13 @@ from typing import Any
 
 from ._native import Future
 from ._procs import ProcessPoolExecutor
+from ._worker import RESULT_NOTE
 from ._workers import choose_context
 
 # parts that the stubs do not know
 mapstar: Any = _standard.mapstar  # type: ignore[attr-defined]
 starmapstar: Any = _standard.starmapstar  # type: ignore[attr-defined]
+MaybeEncodingError: Any = _standard.MaybeEncodingError  # type: ignore[attr-defined]
 RemoteTraceback: Any = _standard.RemoteTraceback  # type: ignore[attr-defined]
 
 # How many items of imap() are taken from its iterable before their results are in.
@@ -45,7 +47,12 @@ def _outcome(future: "Future[Any]") -> _Outcome:
 
 
 def _as_raised(error: BaseException) -> BaseException:
-    """An exception with the text of the worker's traceback as this module's users know it."""
+    """An exception as users of multiprocessing's pool know it: its type if it was pickle's,
+    and that of the text of the worker's traceback."""
+    if RESULT_NOTE in getattr(error, "__notes__", ()):
+        encoding: BaseException = MaybeEncodingError(error, "what the task returned")
+        encoding.__cause__ = error
+        return encoding
     cause = error.__cause__
     if type(cause) is _RemoteTraceback:
         error.__cause__ = RemoteTraceback(cause.tb)

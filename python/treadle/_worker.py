@@ -114,6 +114,15 @@ def explain_unpickling(error: BaseException) -> None:
         )
 
 
+# The note that says so.
+RESULT_NOTE = "raised in the worker while it pickled the result, which cannot be sent back"
+
+
+def explain_pickling(error: BaseException) -> None:
+    """Say in a note that it was the result that could not be pickled here."""
+    error.add_note(RESULT_NOTE)
+
+
 def _settle(spec: WorkerSpec) -> None:
     global _index
     _index = spec.index

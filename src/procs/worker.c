@@ -117,12 +117,13 @@ send_out(struct worker *worker, struct tdl_frame frame)
 
 /* ---- running a task ----------------------------------------------------------------- */
 
-/* A call cannot be decoded: have treadle._worker say so in a note to the exception. */
+/* The raised exception is pickle's, not the task's: have a function of treadle._worker
+ * say so in a note. */
 static void
-explain_failure(void)
+explain_failure(const char *how)
 {
     PyObject *explain = NULL, *raised = tdl_err_take();
-    const struct tdl_import wanted[] = {{"explain_unpickling", &explain}, {NULL, NULL}};
+    const struct tdl_import wanted[] = {{how, &explain}, {NULL, NULL}};
     PyObject *r = NULL;
     if (tdl_state_import("treadle._worker", wanted) == 0)
         r = PyObject_CallOneArg(explain, raised);
@@ -138,7 +139,7 @@ run_call(struct worker *worker, const struct tdl_frame *frame, const uint8_t *da
 {
     struct tdl_call call;
     if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0) {
-        explain_failure();
+        explain_failure("explain_unpickling");
         return NULL;
     }
     PyObject *result = PyObject_Call(call.callable, call.args, call.kwargs);
@@ -186,6 +187,8 @@ put_values(struct worker *worker, PyObject *values)
         good++;
     }
     tdl_bytes_fini(&trial);
+    if (PyErr_Occurred())
+        explain_failure("explain_pickling");
     PyObject *raised = tdl_err_take();
     PyObject *prefix = PyList_GetSlice(values, 0, good);
     int r = prefix == NULL ? -1 : tdl_codec_put_value(worker->codec, &worker->out, prefix);
@@ -216,7 +219,7 @@ run_mapped(struct worker *worker, const struct tdl_frame *frame, const uint8_t *
     struct tdl_call call;
     PyObject *items, *star, *values = NULL;
     if (tdl_codec_get_call(worker->codec, frame->function, data, size, &call) < 0) {
-        explain_failure();
+        explain_failure("explain_unpickling");
         return NULL;
     }
     if (PyArg_ParseTuple(call.args, "O!O", &PyList_Type, &items, &star))
@@ -269,6 +272,7 @@ run_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *da
         Py_DECREF(result);
         if (r == 0)
             return TDL_FRAME_RESULT;
+        explain_failure("explain_pickling");
     }
     return put_raised(worker) < 0 ? -1 : TDL_FRAME_RAISED;
 }

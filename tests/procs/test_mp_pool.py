@@ -95,8 +95,10 @@ class TestCalls:
     def test_what_cannot_be_pickled(self, pool):
         with pytest.raises(Exception, match="pickle|local object"):
             pool.apply(bodies.add, (lambda: None,))
-        with pytest.raises(Exception, match="pickle|local object"):
-            pool.apply(bodies.make_lambda)
+        for call in (lambda: pool.apply(bodies.make_lambda), lambda: pool.map(bodies.make_lambda_of, [1, 2])):
+            with pytest.raises(multiprocessing.pool.MaybeEncodingError, match="Error sending result") as caught:
+                call()
+            assert "local object" in caught.value.exc
         assert pool.apply(bodies.add, (1, 1)) == 2
 
 

@@ -162,6 +162,10 @@ def make_lambda():
     return lambda: None
 
 
+def make_lambda_of(number):
+    return lambda: number
+
+
 _state = None
 
 
