@@ -1,5 +1,6 @@
 """ProcessPoolExecutor: the executor class around the native pool."""
 
+import itertools
 import operator
 import os
 import signal
@@ -357,6 +358,13 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         items: Iterable[Any] = zip(*iterables) if star else iter(iterables[0])
         if buffersize is None:
             items = list(items)
+        else:
+            # without workers, of which an empty input needs none, nobody would look into it
+            for first in items:
+                items = itertools.chain((first,), items)
+                break
+            else:
+                items, buffersize = [], None
         count = operator.length_hint(items, self._max_workers)
         for _ in range(min(count, self._max_workers)):
             if len(self._processes or ()) < self._max_workers:

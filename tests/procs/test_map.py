@@ -31,6 +31,14 @@ def test_several_iterables(either, fork):
         assert list(pool.map(tasks.double)) == []
 
 
+@pytest.mark.parametrize("buffersize", [None, 1, 3])
+def test_no_items_need_no_workers(fork, buffersize):
+    with treadle.ProcessPoolExecutor(2, fork) as pool:
+        assert list(pool.map(tasks.double, iter(()), buffersize=buffersize)) == []
+        assert list(pool.map(tasks.double, [], [], buffersize=buffersize)) == []
+        assert not pool._processes
+
+
 @pytest.mark.parametrize("chunksize", [0, -1])
 def test_bad_chunksize(either, fork, chunksize):
     with either(1, fork) as pool, pytest.raises(ValueError, match="chunksize must be >= 1"):
