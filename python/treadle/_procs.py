@@ -24,6 +24,8 @@ _standard: Any = _process
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+# so many workers in a row may be killed before they are ready
+_UNREADY_MOST = 10
 # why a task was stopped, as _bury() has it
 _ENDING_LIMIT = 1
 
@@ -89,6 +91,7 @@ class _Manager:
         self.processes = executor._processes
         self.shutdown_lock = executor._shutdown_lock
         self.respawn = executor._on_crash == "respawn"
+        self.unready = 0  # workers in a row that were lost before they were ready
         self.relay = executor._relay
 
     def run(self) -> None:
@@ -114,12 +117,21 @@ class _Manager:
             self.pool._settle(self.error_of_ending(ending, function, seconds))
         elif expected and function is None:
             pass
-        elif self.respawn and was_ready:
+        elif self.may_replace(was_ready, exitcode):
             self.settle(pid, exitcode, function, seconds, retries)
         else:
             self.break_pool(executor, pid, exitcode, function, seconds, was_ready)
             return
         self.replace_worker(executor)
+
+    def may_replace(self, was_ready: bool, exitcode: int | None) -> bool:
+        """Whether a lost worker is replaced; one whose initializer fails would be for ever."""
+        if was_ready:
+            self.unready = 0
+        else:
+            self.unready += 1
+        killed = exitcode is not None and exitcode < 0
+        return self.respawn and (was_ready or (killed and self.unready <= _UNREADY_MOST))
 
     def replace_worker(self, executor: "ProcessPoolExecutor | None") -> None:
         cause = None

@@ -87,3 +87,18 @@ def test_kill_and_terminate(fork, tmp_path):
 def test_on_crash_is_checked():
     with pytest.raises(ValueError, match="on_crash"):
         treadle.ProcessPoolExecutor(1, on_crash="ignore")
+
+
+def test_one_that_is_killed_before_it_is_ready_is_replaced(fork, tmp_path):
+    path = tmp_path / "starts"
+    pool = treadle.ProcessPoolExecutor(1, fork, tasks.kill_self_once, (path,), on_crash="respawn")
+    with pool:
+        assert pool.submit(tasks.double, 1).result(60) == 2
+
+
+def test_a_failing_initializer_is_not_tried_for_ever(fork):
+    for initializer in (tasks.raise_value_error, tasks.kill_self):
+        arguments = ("no",) if initializer is tasks.raise_value_error else ()
+        pool = treadle.ProcessPoolExecutor(1, fork, initializer, arguments, on_crash="respawn")
+        with pool, pytest.raises(treadle.BrokenProcessPool, match="before it was ready"):
+            pool.submit(tasks.double, 1).result(60)
