@@ -213,11 +213,13 @@ struct tdl_objects {
     PyObject *loop_create_future; /* the method descriptor of LoopBase */
     PyObject *stop_iteration;     /* see streams/operation.c; the loop's threads' own */
     /* synchronisation; the asyncio part by _init_sync() */
-    PyObject *sync_running_loop; /* asyncio._get_running_loop */
-    PyObject *sync_current_task; /* asyncio.current_task */
-    PyObject *sync_cancelled;    /* asyncio.CancelledError */
-    PyObject *sync_blocking;     /* '_asyncio_future_blocking' */
-    PyObject *sync_future;       /* a type that is_plain() of sync/party.c knows, or NULL */
+    PyObject *sync_running_loop;            /* asyncio._get_running_loop */
+    PyObject *sync_current_task;            /* asyncio.current_task */
+    PyObject *sync_cancelled;               /* asyncio.CancelledError */
+    PyObject *sync_blocking;                /* '_asyncio_future_blocking' */
+    PyObject *sync_stop;                    /* a StopIteration; see sync/await.c */
+    PyObject *deque_append, *deque_popleft; /* the methods of deques */
+    PyObject *sync_future; /* a type that is_plain() of sync/party.c knows, or NULL */
     PyTypeObject *Await;
     PyTypeObject *Grant;
     PyTypeObject *LockBase;

@@ -17,6 +17,51 @@ raise_stop(PyObject *value)
         tdl_err_put_steal(stop);
 }
 
+/* Whether it does not matter that `value` lives until the next StopIteration is raised. */
+static bool
+may_outlive(PyObject *value)
+{
+    if (PyBool_Check(value) || PyFloat_CheckExact(value))
+        return true;
+    int overflow = 1;
+    if (PyLong_CheckExact(value))
+        PyLong_AsLongAndOverflow(value, &overflow);
+    return overflow == 0;
+}
+
+/* Whether nobody else has the StopIteration made in advance, nor has marked it. */
+static bool
+is_untouched(PyObject *op)
+{
+    PyBaseExceptionObject *exc = (PyBaseExceptionObject *)op;
+    return Py_REFCNT(op) == 1 && exc->traceback == NULL && exc->context == NULL &&
+           exc->cause == NULL && exc->dict == NULL && exc->notes == NULL;
+}
+
+/* Raise StopIteration(value) for the interpreter, which only takes the value out: to make
+ * an exception costs as much as all the rest, so one serves again and again. */
+static void
+raise_stop_quietly(struct tdl_state *st, PyObject *value)
+{
+    PyObject *stop = st->objects.sync_stop;
+    if (TDL_FREE_THREADED || stop == NULL || !may_outlive(value)) {
+        raise_stop(value);
+        return;
+    }
+    if (!is_untouched(stop)) {
+        raise_stop(value); /* somebody kept it: the next one is new */
+        PyObject *raised = tdl_err_take();
+        PyObject *made = PyObject_CallNoArgs(PyExc_StopIteration);
+        PyErr_Clear();
+        Py_XSETREF(st->objects.sync_stop, made);
+        if (raised != NULL)
+            tdl_err_put_steal(raised);
+        return;
+    }
+    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(value));
+    tdl_err_put_steal(Py_NewRef(stop));
+}
+
 /* Take the value out of a StopIteration that is set.  Returns a new reference, or NULL
  * if another exception is set, which stays. */
 static PyObject *
@@ -303,22 +348,28 @@ throw_raised(AwaitObject *self, PyObject **result)
 
 /* What a Python caller gets: a value that was yielded, or NULL with StopIteration. */
 static PyObject *
-as_iterator(PySendResult r, PyObject *value, bool may_be_bare)
+as_iterator(PySendResult r, PyObject *value)
 {
     if (r != PYGEN_RETURN)
         return value;
-    if (!(may_be_bare && value == Py_None))
-        raise_stop(value);
+    raise_stop(value);
     Py_DECREF(value);
     return NULL;
 }
 
+/* What the interpreter's own await calls. */
 static PyObject *
 await_iternext(AwaitObject *self)
 {
+    struct tdl_state *st = self->st;
     PyObject *value;
     PySendResult r = await_am_send(self, Py_None, &value);
-    return as_iterator(r, value, true);
+    if (r != PYGEN_RETURN)
+        return value;
+    if (value != Py_None) /* no exception says the same */
+        raise_stop_quietly(st, value);
+    Py_DECREF(value);
+    return NULL;
 }
 
 /* ---- methods --------------------------------------------------------------------- */
@@ -328,7 +379,7 @@ await_send(AwaitObject *self, PyObject *sent)
 {
     PyObject *value;
     PySendResult r = await_am_send(self, sent, &value);
-    return as_iterator(r, value, false);
+    return as_iterator(r, value);
 }
 
 /* throw(type[, value[, traceback]]) or throw(exception) */
@@ -343,7 +394,7 @@ await_throw(AwaitObject *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     PyObject *value = NULL;
     PySendResult r = throw_raised(self, &value);
-    return as_iterator(r, value, false);
+    return as_iterator(r, value);
 }
 
 /* Throw GeneratorExit into it.  Returns 0 or -1 with an exception set. */
@@ -495,6 +546,9 @@ int
 tdl_await_exec(PyObject *module)
 {
     struct tdl_state *st = tdl_state_of(module);
+    st->objects.sync_stop = PyObject_CallNoArgs(PyExc_StopIteration);
+    if (st->objects.sync_stop == NULL)
+        return -1;
     tdl_freelist_open(&st->awaits);
     return tdl_state_add_type(module, &await_spec, &st->objects.Await);
 }

@@ -477,7 +477,10 @@ int
 tdl_queue_exec(PyObject *module)
 {
     struct tdl_objects *o = &tdl_state_of(module)->objects;
-    if (tdl_state_add_type(module, &queue_spec, &o->QueueBase) < 0 ||
+    o->deque_append = PyObject_GetAttrString(o->deque, "append");
+    o->deque_popleft = PyObject_GetAttrString(o->deque, "popleft");
+    if (o->deque_append == NULL || o->deque_popleft == NULL ||
+        tdl_state_add_type(module, &queue_spec, &o->QueueBase) < 0 ||
         tdl_state_add_methods(o->QueueBase, tdl_queue_wait_methods) < 0 ||
         add_kind(module, "treadle._native.LifoQueueBase", &o->LifoQueueBase) < 0)
         return -1;

@@ -81,7 +81,8 @@ push_native(QueueObject *self, PyObject *item)
 {
     if (self->kind == TDL_QUEUE_LIFO)
         return PyList_Append(self->items, item);
-    PyObject *r = PyObject_CallMethodOneArg(self->items, self->head.st->names.append, item);
+    PyObject *argv[] = {self->items, item};
+    PyObject *r = PyObject_Vectorcall(self->head.st->objects.deque_append, argv, 2, NULL);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -89,9 +90,10 @@ push_native(QueueObject *self, PyObject *item)
 static PyObject *
 pop_native(QueueObject *self)
 {
-    struct tdl_names *names = &self->head.st->names;
-    return PyObject_CallMethodNoArgs(self->items, self->kind == TDL_QUEUE_FIFO ? names->popleft
-                                                                               : names->pop);
+    struct tdl_state *st = self->head.st;
+    if (self->kind == TDL_QUEUE_FIFO)
+        return PyObject_Vectorcall(st->objects.deque_popleft, &self->items, 1, NULL);
+    return PyObject_CallMethodNoArgs(self->items, st->names.pop);
 }
 
 Py_ssize_t

@@ -138,6 +138,30 @@ def test_dropped_while_it_waits(run):
     run(main)
 
 
+@pytest.mark.parametrize("item", [True, 0, 1.5, 1 << 80, (1, 2), StopIteration(3), None, "text", b"bytes"])
+def test_results_of_every_kind(run, kit, item):
+    """One exception object may serve for several: what is caught by hand stays as it is."""
+
+    async def main():
+        queue = kit.Queue()
+        for _ in range(3):
+            queue.put_nowait(item)
+            assert await queue.get() is item
+        caught = []
+        for _ in range(2):
+            queue.put_nowait(item)
+            coroutine = queue.get()
+            try:
+                next(coroutine.__await__())
+            except StopIteration as stop:
+                caught.append(stop)
+        queue.put_nowait(7)
+        assert await queue.get() == 7
+        assert [stop.value for stop in caught] == [item, item] and caught[0] is not caught[1]
+
+    run(main)
+
+
 def test_no_loop(kit):
     lock = kit.Lock()
     assert pytest.raises(StopIteration, lock.acquire().send, None).value.value is True
