@@ -2,6 +2,9 @@
 # tests/conformance/run.py and run_loop.py on each interpreter (PYTHONS=).  One
 # that ships without test.test_concurrent_futures borrows it from the oldest that
 # has it; one without test.test_asyncio says that it skips run_loop.py.
+#
+# Of the process classes only the largest two, with workers of a fork server, are run, unless
+# TREADLE_CONFORMANCE_ONLY= (empty: all, which takes minutes for each interpreter).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,8 +18,10 @@ if [ -n "${TREADLE_SUITE_FROM+set}" ]; then  # one interpreter, called by each.s
     loop=0
     "$py" tests/conformance/run_loop.py || loop=$?
     if has_suite "$py"; then
-        "$py" tests/conformance/run.py
-        exit "$loop"
+        pools=0
+        "$py" tests/conformance/run.py || pools=$?
+        "$py" tests/conformance/run.py --area processes --only "${TREADLE_CONFORMANCE_ONLY-ForkserverProcessPool}"
+        exit "$((loop | pools))"
     elif [ -n "$TREADLE_SUITE_FROM" ]; then
         "$py" tests/conformance/run.py --suite-from "$TREADLE_SUITE_FROM"
         exit "$loop"

@@ -4,8 +4,10 @@
     child.py run FD ID [ID...]    runs the named tests in one process; one JSON object a line on descriptor FD
 
 Run with bootstrap/ on PYTHONPATH, so that sitecustomize has swapped the classes by the time this starts.
+TREADLE_CONFORMANCE_AREA says whether it is about "threads" or "processes".
 """
 
+import importlib.util
 import inspect
 import json
 import os
@@ -17,10 +19,37 @@ from recording import OutcomeResult
 from reporting import interpreter
 
 PACKAGE = "test.test_concurrent_futures"
-MODULES = ("test_wait", "test_as_completed", "test_shutdown", "test_init", "test_thread_pool", "test_future")
-WANTED = re.compile(r"ThreadPool\w*|FutureTests")
-# Classes of the same modules that exercise other executors only.
-OTHERS = re.compile(r"(ProcessPool|InterpreterPool)\w*|FailingInitializerResourcesTest|BaseTestCase")
+METHODS = ("fork", "forkserver", "spawn")
+
+
+class Area:
+    """Which classes of which modules are to be run, and which of them are known to be about something else.
+
+    `prefix`: what test ids are printed without."""
+
+    def __init__(self, prefix, modules, wanted, others):
+        self.prefix = prefix
+        self.modules = modules
+        self.wanted = re.compile(wanted)
+        self.others = re.compile(others)
+
+
+AREAS = {
+    "threads": Area(
+        PACKAGE + ".",
+        [f"{PACKAGE}.test_{name}" for name in ("wait", "as_completed", "shutdown", "init", "thread_pool", "future")],
+        r"ThreadPool\w*|FutureTests",
+        r"(ProcessPool|InterpreterPool)\w*|FailingInitializerResourcesTest|BaseTestCase",
+    ),
+    "processes": Area(
+        "test.",
+        [f"{PACKAGE}.test_{name}" for name in ("wait", "as_completed", "shutdown", "init", "process_pool", "deadlock")]
+        + [f"test.test_multiprocessing_{method}.test_processes" for method in METHODS],
+        r"ProcessPool(Fork|Spawn)\w+|FailingInitializerResourcesTest|WithProcessesTestPool\w*",
+        r"(ThreadPool|InterpreterPool)\w*|BaseTestCase|ProcessPool(Shutdown|Executor)Test|WithProcesses\w+",
+    ),
+}
+AREA = AREAS[os.environ.get("TREADLE_CONFORMANCE_AREA", "threads")]
 
 
 def sanitizer_check(original):
@@ -56,22 +85,31 @@ def adapt_support():
 
 
 def import_module(name):
-    return __import__(f"{PACKAGE}.{name}", fromlist=["*"])
+    return __import__(name, fromlist=["*"])
 
 
 def find_tests():
-    """All test ids of the thread classes, and the names of classes that are neither wanted nor known to be others."""
+    """All test ids of the area, and the names of classes that are neither wanted nor known to be others."""
     loader = unittest.TestLoader()
     found, unknown = [], []
-    for module_name in MODULES:
+    for module_name in filter(is_there, AREA.modules):
+        shown = module_name.removeprefix(AREA.prefix)
         for name, cls in sorted(vars(import_module(module_name)).items()):
             if not (isinstance(cls, type) and issubclass(cls, unittest.TestCase)):
                 continue
-            if WANTED.fullmatch(name):
-                found += [f"{module_name}.{name}.{test}" for test in loader.getTestCaseNames(cls)]
-            elif not OTHERS.fullmatch(name):
-                unknown.append(f"{module_name}.{name}")
+            if AREA.wanted.fullmatch(name):
+                found += [f"{shown}.{name}.{test}" for test in loader.getTestCaseNames(cls)]
+            elif not AREA.others.fullmatch(name):
+                unknown.append(f"{shown}.{name}")
     return found, unknown
+
+
+def is_there(module_name):
+    """Whether this interpreter has a module; one may borrow test_concurrent_futures alone."""
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def swap_state():
@@ -88,7 +126,16 @@ def swap_state():
         "wait": futures.wait.__module__,
         "as_completed": futures.as_completed.__module__,
     }
-    code = "from concurrent.futures import ThreadPoolExecutor as E; print(E.__module__)"
+    name = "ThreadPoolExecutor"
+    if AREA is AREAS["processes"]:
+        import multiprocessing.pool
+        from concurrent.futures import process
+
+        name = "ProcessPoolExecutor"
+        here["ProcessPoolExecutor"] = futures.ProcessPoolExecutor.__module__
+        here["process.ProcessPoolExecutor"] = process.ProcessPoolExecutor.__module__
+        here["multiprocessing.pool.Pool"] = multiprocessing.pool.Pool.__module__
+    code = f"from concurrent.futures import {name} as E; print(E.__module__)"
     here["child interpreter"] = assert_python_ok("-c", code).out.decode().strip()
     return here
 
@@ -102,7 +149,7 @@ def describe():
         "swap": swap_state(),
         "tests": tests,
         "unknown": unknown,
-        "suite": os.path.dirname(import_module(MODULES[0]).__file__),
+        "suite": os.path.dirname(import_module(AREA.modules[0]).__file__),
     }
 
 
@@ -124,7 +171,7 @@ class EventResult(OutcomeResult):
 
 
 def short_id(test):
-    return test.id().removeprefix(PACKAGE + ".")
+    return test.id().removeprefix(AREA.prefix)
 
 
 def run(descriptor, ids):
@@ -134,7 +181,7 @@ def run(descriptor, ids):
     def send(event):
         stream.write(json.dumps(event) + "\n")
 
-    suite = unittest.TestLoader().loadTestsFromNames([f"{PACKAGE}.{test}" for test in ids])
+    suite = unittest.TestLoader().loadTestsFromNames([f"{AREA.prefix}{test}" for test in ids])
     suite(EventResult(send))
     send({"event": "finished"})
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Run CPython's own test.test_concurrent_futures (thread classes) on treadle's classes.
+"""Run CPython's own test.test_concurrent_futures on treadle's classes: those about threads, or those about processes.
 
-    run.py                                    the interpreter that runs this script
+    run.py                                    the interpreter that runs this script, thread classes
+    run.py --area processes                   process classes, and multiprocessing's tests of its Pool on treadle.Pool
     run.py --python P --python Q              others; treadle must be importable there (see PYTHONPATH)
     run.py --stock                            nothing swapped: proves the runner and the suite on this machine
     run.py --suite-from P                     for interpreters that ship without the package: take it from P's library
 
 A class runs in a process of its own, under a time limit for each test; a test that hangs, crashes the process or leaves
 threads behind has failed. Exclusions are listed with their reasons in exclusions.toml. The exit status is 0 when all that
-ran passed, no exclusion is stale, and there were at least as many tests as exclusions.toml demands; otherwise 1.
+ran passed, no exclusion is stale, and there were at least as many tests as the list demands; otherwise 1.
 """
 
 import argparse
@@ -30,17 +31,18 @@ from reporting import Outcome, count, print_details, print_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 COLUMNS = ("python", "classes", "suite", "run", "passed", "failed", "excluded", "skipped", "seconds")
+EXCLUSIONS = {"threads": HERE / "exclusions.toml", "processes": HERE / "exclusions_processes.toml"}
 EXIT_LIMIT = 30.0  # seconds a process may take to start or to end
 
 
 class Target:
     """One interpreter with one set of classes in it."""
 
-    def __init__(self, python, mode, suite_from, limit):
+    def __init__(self, python, mode, suite_from, limit, area="threads"):
         self.python = python
         self.mode = mode
         self.limit = limit
-        self.environment = dict(os.environ, TREADLE_CONFORMANCE=mode)
+        self.environment = dict(os.environ, TREADLE_CONFORMANCE=mode, TREADLE_CONFORMANCE_AREA=area)
         path = [str(HERE / "bootstrap"), os.environ.get("PYTHONPATH")]
         self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         self.environment.pop("TREADLE_CONFORMANCE_SUITE", None)
@@ -235,7 +237,8 @@ def parse_arguments(argv):
     parser.add_argument("--stock", action="store_true", help="leave the standard library's classes in place")
     parser.add_argument("--suite-from", metavar="PYTHON", help="borrow the suite of this interpreter where there is none")
     parser.add_argument("--only", default="", metavar="TEXT", help="only tests whose name contains this")
-    parser.add_argument("--exclusions", type=pathlib.Path, default=HERE / "exclusions.toml")
+    parser.add_argument("--area", choices=sorted(EXCLUSIONS), default="threads", help="(%(default)s)")
+    parser.add_argument("--exclusions", type=pathlib.Path, help="another list than the area's")
     parser.add_argument("--limit", type=float, default=90.0, help="seconds a single test may take (%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="classes run side by side (%(default)s)")
     parser.add_argument("--json", type=pathlib.Path, help="write everything to this file as well")
@@ -245,11 +248,12 @@ def parse_arguments(argv):
 def main(argv=None):
     options = parse_arguments(argv)
     mode = "stock" if options.stock else "treadle"
+    exclusions = options.exclusions or EXCLUSIONS[options.area]
     summaries = []
     for python in options.python or [sys.executable]:
-        target = Target(python, mode, options.suite_from, options.limit)
+        target = Target(python, mode, options.suite_from, options.limit, options.area)
         started = time.monotonic()
-        outcomes, complaints = run_target(target, options.exclusions, options.jobs, options.only)
+        outcomes, complaints = run_target(target, exclusions, options.jobs, options.only)
         summaries.append(summarize(target, outcomes, complaints, time.monotonic() - started))
         print_details(target.info["version"], complaints, outcomes)
     print_table(COLUMNS, summaries)

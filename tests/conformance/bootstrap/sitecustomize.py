@@ -1,9 +1,10 @@
 """Put treadle's classes in place of the standard library's before anything else is imported.
 
 This directory is put on PYTHONPATH by tests/conformance/run.py, so that `site` imports this module in the test process and
-in every interpreter that a test starts. Two environment variables steer it:
+in every interpreter that a test starts. Environment variables steer it:
 
 TREADLE_CONFORMANCE        "treadle" swaps the classes, "stock" leaves them alone; unset, this module does nothing.
+TREADLE_CONFORMANCE_AREA   "processes" swaps the process pools as well.
 TREADLE_CONFORMANCE_SUITE  a standard library directory whose test/test_concurrent_futures is to be used, for
                            interpreters that ship without that package.
 """
@@ -28,6 +29,11 @@ def swap_classes():
     for name in ("Future", "wait", "as_completed"):
         setattr(_base, name, getattr(treadle, name))
         setattr(futures, name, getattr(treadle, name))
+    if os.environ.get("TREADLE_CONFORMANCE_AREA") == "processes":
+        import multiprocessing.pool
+
+        futures.ProcessPoolExecutor = process.ProcessPoolExecutor = treadle.ProcessPoolExecutor
+        multiprocessing.pool.Pool = treadle.Pool
     return process, interpreter
 
 
