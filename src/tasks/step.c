@@ -313,6 +313,31 @@ take_cancellation(struct step *s, PyObject *exception)
     return tdl_awaited_cancelled_error(st, s->task);
 }
 
+/* Resume the coroutine, and do what it asks for. */
+static int
+go_on(struct step *s, PyObject *exception, bool started)
+{
+    PyObject *value;
+    PySendResult status = resume(s, exception, &value);
+    int r;
+    if (status == PYGEN_NEXT)
+        r = handle_yielded(s, value);
+    else if (status == PYGEN_RETURN)
+        r = handle_returned(s, value);
+    else
+        r = started ? handle_raised(s) : -1;
+    Py_XDECREF(value);
+    return r;
+}
+
+/* Whether there was no memory for what would have woken the task. */
+static bool
+lost(const struct tdl_aio_task *t)
+{
+    return t->state == TDL_AIO_PENDING && t->fut_waiter == NULL &&
+           PyErr_ExceptionMatches(PyExc_MemoryError);
+}
+
 static int
 make_step(struct step *s, PyObject *exception)
 {
@@ -331,18 +356,15 @@ make_step(struct step *s, PyObject *exception)
         t->must_cancel = 0;
     }
     Py_CLEAR(t->fut_waiter);
-    PyObject *value;
     bool started = t->coro != NULL;
-    PySendResult status = resume(s, exception, &value);
+    int r = go_on(s, exception, started);
     Py_XDECREF(own);
-    int r;
-    if (status == PYGEN_NEXT)
-        r = handle_yielded(s, value);
-    else if (status == PYGEN_RETURN)
-        r = handle_returned(s, value);
-    else
-        r = started ? handle_raised(s) : -1;
-    Py_XDECREF(value);
+    /* nobody would wake it: without memory to wait it hears of that itself */
+    if (r < 0 && started && lost(t)) {
+        PyObject *raised = tdl_err_take();
+        r = go_on(s, raised, true);
+        Py_DECREF(raised);
+    }
     return r;
 }
 
