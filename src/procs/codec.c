@@ -9,7 +9,7 @@
 #include "procs/stores.h"
 #include "py/errors.h"
 
-enum { PIECES_ON_STACK = 16 };
+enum { PIECES_ON_STACK = 16, KEEP_IDLE = 1 << 20 };
 
 struct tdl_codec {
     struct tdl_state *st;
@@ -121,11 +121,15 @@ tdl_codec_lost_worker(struct tdl_codec *codec, uint32_t worker)
     tdl_stores_lose(&codec->stores, worker);
 }
 
-void
+bool
 tdl_codec_trim(struct tdl_codec *codec)
 {
-    if (codec->out.blocks != NULL)
-        tdl_blocks_trim(codec->out.blocks, 1 << 20);
+    struct tdl_blocks_stats stats;
+    if (codec->out.blocks == NULL)
+        return false;
+    tdl_blocks_trim(codec->out.blocks, KEEP_IDLE);
+    tdl_blocks_stats(codec->out.blocks, &stats);
+    return stats.idle > KEEP_IDLE || stats.blocks > 0;
 }
 
 void
@@ -197,6 +201,51 @@ tdl_codec_keep(uint8_t *data, size_t size)
         data[0] |= TDL_ENVELOPE_KEEP;
 }
 
+/* Say in a note on the raised exception which part of `value`, a tuple of what is named
+ * in `names`, is the one that cannot be pickled. */
+static void
+explain(struct tdl_codec *codec, PyObject *value, const char *names)
+{
+    PyObject *raised = tdl_err_take();
+    PyObject *pickler = tdl_pickling_pickler(codec->pickling);
+    PyObject *module = PyImport_ImportModule("treadle._culprit");
+    PyObject *list = module == NULL ? NULL : PyUnicode_FromString(names);
+    PyObject *split = list == NULL ? NULL : PyUnicode_Split(list, NULL, -1);
+    PyObject *done = split == NULL ? NULL
+                                   : PyObject_CallMethod(module, "explain", "OOOO", raised,
+                                                         value, pickler, split);
+    Py_XDECREF(done);
+    Py_XDECREF(split);
+    Py_XDECREF(list);
+    Py_XDECREF(module);
+    if (done == NULL)
+        PyErr_Clear(); /* it was to help only */
+    tdl_err_put_steal(raised);
+}
+
+static int
+pickle_value(struct tdl_codec *codec, struct tdl_sink *sink, PyObject *value)
+{
+    if (tdl_pickling_dump(codec->pickling, sink, value) == 0)
+        return 0;
+    PyObject *raised = tdl_err_take();
+    PyObject *tuple = PyTuple_Pack(1, value);
+    tdl_err_put_steal(raised);
+    if (tuple != NULL)
+        explain(codec, tuple, "result");
+    Py_XDECREF(tuple);
+    return -1;
+}
+
+static int
+pickle_call(struct tdl_codec *codec, struct tdl_sink *sink, PyObject *call, bool whole)
+{
+    if (tdl_pickling_dump(codec->pickling, sink, call) == 0)
+        return 0;
+    explain(codec, call, whole ? "fn args kwargs" : "args kwargs");
+    return -1;
+}
+
 /* ---- encoding ------------------------------------------------------------------------------------ */
 
 /* Begin a message: reserve the byte of flags. */
@@ -234,7 +283,7 @@ tdl_codec_put_value(struct tdl_codec *codec, struct tdl_bytes *out, PyObject *va
         r = tdl_compact_encode(&sink, value);
     if (r == 0) {
         flags = TDL_ENVELOPE_PICKLE;
-        r = tdl_pickling_dump(codec->pickling, &sink, value);
+        r = pickle_value(codec, &sink, value);
     }
     return end(codec, &sink, start, flags, r);
 }
@@ -325,7 +374,7 @@ tdl_codec_put_call(struct tdl_codec *codec, struct tdl_bytes *out, uint32_t *fun
     if (r == 0) {
         flags = TDL_ENVELOPE_PICKLE | (*function == 0 ? TDL_ENVELOPE_WHOLE : 0);
         PyObject *call = pack_call(args, nargs, kwnames, *function == 0);
-        r = call == NULL ? -1 : tdl_pickling_dump(codec->pickling, &sink, call);
+        r = call == NULL ? -1 : pickle_call(codec, &sink, call, *function == 0);
         Py_XDECREF(call);
     }
     return end(codec, &sink, start, flags, r);

@@ -128,8 +128,9 @@ tdl_codec_is_kept(const uint8_t *data, size_t size)
 void tdl_codec_keep(uint8_t *data, size_t size);
 
 /* Give memory back to the system that has been idle since the last call but one; to be
- * called when nothing has happened for a second or so.  Thread state: not needed. */
-void tdl_codec_trim(struct tdl_codec *codec);
+ * called when nothing has happened for a second or so.  Thread state: not needed.
+ * Returns whether there is, or will be, more for another time. */
+bool tdl_codec_trim(struct tdl_codec *codec);
 
 /* What the store that the codec writes to holds, in bytes; zeros without one. */
 void tdl_codec_stats(struct tdl_codec *codec, struct tdl_blocks_stats *stats);

@@ -8,7 +8,7 @@
 #include "core/clock.h"
 #include "procs/pool.h"
 
-enum { DOORBELL = -1, EVENTS = 16 };
+enum { DOORBELL = -1, EVENTS = 16, TRIM_AFTER = 1000 /* ms */ };
 
 void
 tdl_procs_ring(ProcPoolObject *pool)
@@ -106,6 +106,27 @@ milliseconds_until(int64_t time)
     return left > 1 << 30 ? 1 << 30 : (int)left;
 }
 
+/* After large arguments the dispatcher looks once a second whether their memory has
+ * been idle; once it is given back it sleeps as long as nothing happens. */
+static int
+timeout_for(ProcPoolObject *pool, int64_t next)
+{
+    int timeout = milliseconds_until(next);
+    if (atomic_load_explicit(&pool->trimming, memory_order_seq_cst) &&
+        (timeout < 0 || timeout > TRIM_AFTER))
+        timeout = TRIM_AFTER;
+    return timeout;
+}
+
+static void
+trim(ProcPoolObject *pool)
+{
+    if (!atomic_exchange_explicit(&pool->trimming, false, memory_order_seq_cst))
+        return;
+    if (tdl_codec_trim(pool->codec))
+        atomic_store_explicit(&pool->trimming, true, memory_order_seq_cst);
+}
+
 /* Wait for something to do.  Returns the index of a worker that has ended, or -1. */
 static int
 sleep_for_events(ProcPoolObject *pool)
@@ -115,7 +136,9 @@ sleep_for_events(ProcPoolObject *pool)
     bool sleep = atomic_load_explicit(&pool->outstanding, memory_order_seq_cst) == 0 ||
                  atomic_load_explicit(&pool->collecting, memory_order_seq_cst) != 0 ||
                  tdl_board_arm(pool->board);
-    int n = epoll_wait(pool->epoll, events, EVENTS, sleep ? milliseconds_until(next) : 0);
+    int n = epoll_wait(pool->epoll, events, EVENTS, sleep ? timeout_for(pool, next) : 0);
+    if (n == 0 && sleep)
+        trim(pool);
     int died = -1;
     for (int i = 0; i < n; i++) {
         int64_t index = (int64_t)events[i].data.u64;

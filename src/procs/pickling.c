@@ -9,6 +9,7 @@ struct tdl_pickling {
     struct tdl_state *st;
     PyObject *make;  /* class of picklers */
     PyObject *dumps; /* a function instead, or NULL */
+    PyObject *given; /* the pickler, or NULL */
     PyObject *loads; /* pickle.loads */
     PyObject *kwnames;
     bool custom;
@@ -181,6 +182,7 @@ tdl_pickling_new(struct tdl_state *st, PyObject *pickler)
     p->st = st;
     tdl_lock_init(&p->lock);
     const struct tdl_import wanted[] = {{"loads", &p->loads}, {NULL, NULL}};
+    p->given = Py_XNewRef(pickler);
     int r = pickler != NULL ? find_custom(p, pickler) : find_stock(p);
     p->kwnames = Py_BuildValue("(s)", "buffers");
     if (r < 0 || p->kwnames == NULL || tdl_state_import("_pickle", wanted) < 0) {
@@ -202,6 +204,7 @@ tdl_pickling_free(struct tdl_pickling *pickling)
     }
     Py_XDECREF(pickling->make);
     Py_XDECREF(pickling->dumps);
+    Py_XDECREF(pickling->given);
     Py_XDECREF(pickling->loads);
     Py_XDECREF(pickling->kwnames);
     PyMem_Free(pickling);
@@ -214,7 +217,14 @@ tdl_pickling_traverse(struct tdl_pickling *pickling, visitproc visit, void *arg)
         return 0;
     Py_VISIT(pickling->make);
     Py_VISIT(pickling->dumps);
+    Py_VISIT(pickling->given);
     return 0;
+}
+
+PyObject *
+tdl_pickling_pickler(const struct tdl_pickling *pickling)
+{
+    return pickling->given != NULL ? pickling->given : Py_None;
 }
 
 bool

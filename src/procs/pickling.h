@@ -19,6 +19,9 @@ void tdl_pickling_free(struct tdl_pickling *pickling);
 
 int tdl_pickling_traverse(struct tdl_pickling *pickling, visitproc visit, void *arg);
 
+/* The pickler that was given, None without one: a borrowed reference. */
+PyObject *tdl_pickling_pickler(const struct tdl_pickling *pickling);
+
 /* Whether a pickler was given. */
 bool tdl_pickling_is_custom(const struct tdl_pickling *pickling);
 

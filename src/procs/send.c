@@ -238,6 +238,10 @@ tdl_procs_submit(ProcPoolObject *pool, struct tdl_task *task)
     if (!tdl_board_is_armed(pool->board) &&
         atomic_load_explicit(&pool->collecting, memory_order_relaxed) == 0)
         tdl_board_arm(pool->board);
+    if (tdl_codec_has_blocks(task->call.data, task->call.size) &&
+        !atomic_load_explicit(&pool->trimming, memory_order_relaxed) &&
+        !atomic_exchange_explicit(&pool->trimming, true, memory_order_seq_cst))
+        tdl_procs_ring(pool);
     tdl_lock_acquire(&pool->lock);
     task->place = TDL_TASK_WAITS;
     tdl_tasks_push(&pool->queue, task);

@@ -181,6 +181,16 @@ def test_rerun_gets_what_was_sent(tmp_path):
         wait_for_blocks(pool, 0)
 
 
+def test_idle_memory_is_given_back():
+    with treadle.ProcessPoolExecutor(1, mp_context="spawn") as pool:
+        results = [pool.submit(len, bytes(3_000_000)) for _ in range(10)]
+        assert {future.result() for future in results} == {3_000_000}
+        deadline = time.monotonic() + 60
+        while pool._pool._blocks()["idle"] > 2 << 20 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert pool._pool._blocks()["idle"] <= 2 << 20
+
+
 def test_no_descriptor_is_left():
     def descriptors():
         gc.collect()
