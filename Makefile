@@ -29,7 +29,7 @@ PARALLEL = -n $(JOBS) --dist worksteal
 
 ENV := tools/env.sh
 
-.PHONY: help build demo test test-core test-integration test-all conformance test-asan bench \
+.PHONY: help build demo test test-core test-integration test-all conformance test-asan test-tsan bench \
 	format format-check layers typecheck wheel clean
 
 help: ## say what there is (this text)
@@ -60,6 +60,9 @@ conformance: ## run CPython's own tests of concurrent.futures and asyncio on tre
 
 test-asan: ## run the Python tests on an ASan and UBSan build
 	@tools/test_asan.sh $(PARALLEL) $(PYTEST) $(TESTS)
+
+test-tsan: ## run the stress tests under TSan (PYTHON= a free-threaded interpreter built with TSan)
+	@tools/test_tsan.sh $(PYTEST) $(TESTS)
 
 bench: ## measure against the standard library and other loops (AREA=loop BENCH=--quick)
 	@py=$$($(ENV) 'bench?' 'uvloop?' 'rloop?' 'zuvloop?' 'web?'); \
