@@ -32,6 +32,10 @@ _COMMAND = (
 
 # Seconds after which a zygote that does not answer is looked at.
 _PATIENCE = 2.0
+
+# How often a zygote that somebody killed is started for one worker.
+_ATTEMPTS = 20
+
 # Seconds that it may take to report an exit code after its worker has ended.
 _REPORT = 1.0
 
@@ -71,9 +75,9 @@ class Zygote:
         if len(descriptors) > _server.MAX_DESCRIPTORS:
             raise ValueError("too many fds")
         with self._lock:
-            for attempt in range(3):
-                self._ensure_running()
+            for _ in range(_ATTEMPTS):
                 try:
+                    self._ensure_running()
                     return self._ask(descriptors), self._changes()
                 except (ConnectionError, EOFError):
                     self._forget()
@@ -82,7 +86,9 @@ class Zygote:
                 except BaseException:
                     self._forget()  # its answer may still come, and would be taken for the next
                     raise
-            raise ConnectionError("the zygote that starts workers has died three times in a row")
+            raise ConnectionError(
+                f"the zygote that starts workers has died {_ATTEMPTS} times in a row"
+            )
 
     def stop(self) -> None:
         """End the zygote; workers go on. Without effect if it does not run."""
@@ -188,9 +194,12 @@ class Zygote:
         message = self._control.recv(1 << 20)
         if not message:
             connection.wait([self._pidfd], 1.0)
+            exitcode = self._forget()
+            if exitcode == -signal.SIGKILL:
+                raise ConnectionError("somebody has killed the zygote")
             raise RuntimeError(
                 "the zygote that starts workers has ended while it imported what they need, with "
-                f"exit code {self._forget()}; its standard error may say why"
+                f"exit code {exitcode}; its standard error may say why"
             )
         self._control.settimeout(_PATIENCE)
         said: dict[str, Any] = pickle.loads(message)
