@@ -12,7 +12,7 @@ import time
 
 import pytest
 import treadle
-from support import start_thread
+from support import eventually, start_thread
 from support.sockets import new_pair
 
 SECONDS = float(os.environ.get("TREADLE_STRESS_SECONDS", "1"))
@@ -114,7 +114,7 @@ def test_tasks_cancelled_from_threads_end(loop_in_thread):
         settle(loop)
 
     outcomes(in_threads(hammer))
-    assert not asyncio.all_tasks(loop)
+    assert eventually(lambda: not asyncio.all_tasks(loop))
 
 
 def echo_once(loop, deadline):
