@@ -92,7 +92,7 @@ ECHOES = (
     Traffic("buffered", "BufferedProtocol 1 KiB", 1.0, "buffered", Load("tcp", 10, KIB)),
     Traffic("unix", "UNIX 1 KiB", 1.1, "unix", Load("unix", 10, KIB), 0.15),
     Traffic("sock", "sock_recv, sock_sendall 1 KiB", 1.3, "sock", Load("tcp", 10, KIB)),
-    Traffic("streams", "streams 1 KiB", 1.1, "streams", Load("tcp", 10, KIB)),
+    Traffic("streams", "streams 1 KiB", 1.35, "streams", Load("tcp", 10, KIB)),
     Traffic("udp", "UDP 1 KiB, 10 sockets", 1.0, "udp", Load("udp", 10, KIB), 0.0),
 )
 BODY_SIZE, BROWSERS = 13, 64

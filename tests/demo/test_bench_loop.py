@@ -12,7 +12,7 @@ TARGETS = {
     **{"chain": 1.4, "burst": 1.3, "threadsafe": 1.25, "timer-cancel": 1.4, "timer-fire": 1.0},
     **{"sleep0": 1.25, "create-task": 1.2, "ping-pong": 1.35, "gather": 1.0, "task-group": 1.15},
     **{"queue": 1.1, "timeout": 1.45, "wait-for": 1.4, "sleepers": 1.2, "to-thread": 4},
-    **{"executor": 10, "start-stop": 1.0, "spawn": 1.0, "cat": 1.0, "queued": 1.0},
+    **{"executor": 10, "start-stop": 1.0, "spawn": 1.0, "cat": 1.0, "queued": 1.0, "lines": 2.0},
 }
 TRAFFIC = {
     "tcp-10": (1.03, 0.08),
@@ -23,7 +23,7 @@ TRAFFIC = {
     "buffered": (1.0, None),
     "unix": (1.1, 0.15),
     "sock": (1.3, None),
-    "streams": (1.0, None),
+    "streams": (1.35, None),
     "udp": (1.0, 0.0),
     "uvicorn": (1.0, None),
     "aiohttp": (1.0, None),

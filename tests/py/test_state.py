@@ -37,6 +37,9 @@ def native_types():
 def test_types_are_found_under_their_names():
     assert {"Future", "LoopBase", "StreamTransport", "LoopInbox"} <= {each.__name__ for each in native_types()}
     for each in native_types():
+        if each is treadle.LoopFuture:  # calls itself as asyncio's, for what it says in messages
+            assert each.__name__ == "Future"
+            continue
         assert getattr(_native, each.__name__) is each
         assert each.__module__ in ("treadle", "treadle._native")
 
