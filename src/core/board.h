@@ -47,14 +47,14 @@ bool tdl_board_arm(struct tdl_board *board);
 static inline bool
 tdl_board_is_armed(struct tdl_board *board)
 {
-    return atomic_load_explicit(&board->armed, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&board->armed, memory_order_seq_cst) != 0;
 }
 
 /* The doorbell is not needed. */
 static inline void
 tdl_board_disarm(struct tdl_board *board)
 {
-    atomic_store_explicit(&board->armed, 0, memory_order_relaxed);
+    atomic_store_explicit(&board->armed, 0, memory_order_seq_cst);
 }
 
 #endif

@@ -218,6 +218,8 @@ tdl_procs_deliver(ProcPoolObject *pool, bool all)
     tdl_lock_acquire(&pool->lock);
     tdl_tasks_move(&over, &pool->over);
     atomic_store_explicit(&pool->over_count, 0, memory_order_relaxed);
+    /* what is left over is given back: the dispatcher must not have ended by then */
+    pool->delivering++;
     tdl_lock_release(&pool->lock);
     tdl_fire_init(&fire);
     while ((task = tdl_tasks_pop(&over)) != NULL) {
@@ -231,14 +233,19 @@ tdl_procs_deliver(ProcPoolObject *pool, bool all)
         }
     }
     tdl_fire_all(&fire);
-    if (left.first == NULL)
-        return false;
+    bool some = left.first != NULL;
     tdl_lock_acquire(&pool->lock);
-    tdl_tasks_move(&left, &pool->over);
-    tdl_tasks_move(&pool->over, &left);
-    atomic_store_explicit(&pool->over_count, (uint32_t)pool->over.count, memory_order_relaxed);
+    if (some) {
+        tdl_tasks_move(&left, &pool->over);
+        tdl_tasks_move(&pool->over, &left);
+        atomic_store_explicit(&pool->over_count, (uint32_t)pool->over.count,
+                              memory_order_relaxed);
+    }
+    pool->delivering--;
     tdl_lock_release(&pool->lock);
-    return true;
+    if (!all && atomic_load_explicit(&pool->closed, memory_order_seq_cst))
+        tdl_procs_ring(pool); /* it may have waited for this */
+    return some;
 }
 
 void

@@ -72,7 +72,7 @@ is_drained_locked(ProcPoolObject *pool)
 {
     return atomic_load_explicit(&pool->closed, memory_order_relaxed) &&
            atomic_load_explicit(&pool->outstanding, memory_order_relaxed) == 0 &&
-           pool->queue.first == NULL && pool->over.first == NULL &&
+           pool->queue.first == NULL && pool->over.first == NULL && pool->delivering == 0 &&
            pool->victims.first == NULL && pool->hungry == NULL;
 }
 

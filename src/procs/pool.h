@@ -91,6 +91,7 @@ struct ProcPoolObject {
     uint32_t cursor;              /* where the last task went */
     struct tdl_tasks queue;       /* not sent */
     struct tdl_tasks over;        /* outcome in, not completed */
+    uint32_t delivering;          /* threads that have taken tasks from `over` */
     struct tdl_tasks victims;     /* begun by a worker that has died */
     ProcBatchObject *hungry;      /* strong: maps with items in no chunk */
     _Atomic uint32_t over_count;  /* of `over`; a hint */

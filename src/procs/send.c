@@ -184,6 +184,18 @@ table_is_full(struct tdl_proc *proc)
            proc->tasks[proc->next % TDL_LINK_TASKS] != NULL;
 }
 
+/* A task is outstanding, and no worker can have it yet.  Who leaves the collector's role,
+ * and the dispatcher before it sleeps, look at `outstanding` after they have changed what
+ * is looked at here: so they see the task, or this sees what they did.  See docs/procs.md,
+ * section 4. */
+static void
+have_it_collected_locked(ProcPoolObject *pool, struct tdl_wakes *wakes)
+{
+    if (atomic_load_explicit(&pool->collecting, memory_order_seq_cst) == 0 &&
+        !tdl_board_is_armed(pool->board) && !tdl_board_arm(pool->board))
+        wakes->dispatcher = true;
+}
+
 /* Takes the reference. */
 static void
 send_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_task *task,
@@ -200,6 +212,7 @@ send_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_task *task,
                           memory_order_release);
     proc->inflight++;
     atomic_fetch_add_explicit(&pool->outstanding, 1, memory_order_seq_cst);
+    have_it_collected_locked(pool, wakes);
     if (proc->budget != UINT32_MAX)
         proc->budget--;
     if (task->function != 0 && learns(proc, task->function) &&
@@ -234,10 +247,6 @@ void
 tdl_procs_submit(ProcPoolObject *pool, struct tdl_task *task)
 {
     struct tdl_wakes wakes = {.any = false};
-    /* before a worker can have a result: it shall ring */
-    if (!tdl_board_is_armed(pool->board) &&
-        atomic_load_explicit(&pool->collecting, memory_order_relaxed) == 0)
-        tdl_board_arm(pool->board);
     if (tdl_codec_has_blocks(task->call.data, task->call.size) &&
         !atomic_load_explicit(&pool->trimming, memory_order_relaxed) &&
         !atomic_exchange_explicit(&pool->trimming, true, memory_order_seq_cst))

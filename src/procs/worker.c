@@ -28,6 +28,7 @@ struct worker {
     int parent;   /* pidfd of the pool's process, -1: unknown */
     uint32_t index;
     uint32_t left;          /* tasks that it may still run; UINT32_MAX: any number */
+    bool skipped;           /* tasks that were taken back, since the last announcement */
     struct tdl_bytes parts; /* of a message that comes in several frames */
     struct tdl_bytes out;
     struct tdl_spin spin;
@@ -57,15 +58,18 @@ static void
 announce(struct worker *worker)
 {
     tdl_board_post(worker->board, worker->index);
+    worker->skipped = false;
     if (tdl_board_should_ring(worker->board))
         ring(worker);
 }
 
-/* The parent waits for room in the ring of calls. */
+/* The parent may wait for room in the ring of calls or in the table of tasks: perhaps with
+ * no task outstanding, so without the doorbell armed. */
 static void
 announce_room(struct worker *worker)
 {
     tdl_board_post(worker->board, worker->index);
+    worker->skipped = false;
     ring(worker);
 }
 
@@ -321,8 +325,10 @@ do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *dat
         atomic_store_explicit(&shared->running, frame->task + 1, memory_order_release);
     }
     atomic_store_explicit(&shared->passed, frame->task + 1, memory_order_release);
-    if (!mine)
+    if (!mine) {
+        worker->skipped = true;
         return 0;
+    }
     uint32_t split = 0;
     int kind = run_task(worker, frame, data, size, &split);
     if (kind < 0)
@@ -393,6 +399,8 @@ do_frame(struct worker *worker, const struct tdl_frame *frame, const uint8_t *da
 static int
 wait_for_call(struct worker *worker)
 {
+    if (worker->skipped)
+        announce_room(worker);
     PyThreadState *tstate = PyEval_SaveThread();
     int r =
         tdl_channel_wait(&worker->link.calls, &worker->spin, tdl_clock_now() + LOOK_FOR_PARENT);

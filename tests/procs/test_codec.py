@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+import tasks
 
 import treadle
 from support.codecs import Box
@@ -63,7 +64,7 @@ def fails(box):
     raise ValueError(box.data)
 
 
-@pytest.fixture(params=["spawn", "fork"])
+@pytest.fixture(params=["zygote", "fork"])
 def pool(request):
     with treadle.ProcessPoolExecutor(2, mp_context=request.param) as pool:
         yield pool
@@ -129,7 +130,7 @@ def test_exceptions(pool):
 
 def test_results_outlive_the_pool():
     before = mapped()
-    with treadle.ProcessPoolExecutor(2, mp_context="spawn") as pool:
+    with treadle.ProcessPoolExecutor(2, mp_context="zygote") as pool:
         results = [pool.submit(echo, Box(bytearray([i]) * LARGE)) for i in range(10)]
         results = [future.result() for future in results]
     del pool
@@ -148,19 +149,20 @@ def test_what_a_worker_keeps_is_its_own(pool):
     assert blocks(pool) == 4
 
 
-def test_cancelled_calls_give_their_memory_back():
-    with treadle.ProcessPoolExecutor(1, mp_context="spawn") as pool:
-        running = pool.submit(time.sleep, 0.5)
+def test_cancelled_calls_give_their_memory_back(tmp_path):
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote") as pool:
+        running = pool.submit(tasks.wait_for, tmp_path / "door")
         futures = [pool.submit(echo, Box(bytearray(LARGE))) for _ in range(30)]
         pool.shutdown(wait=False, cancel_futures=True)
         assert sum(future.cancelled() for future in futures) >= 28
-        running.result()
+        tasks.touch(tmp_path / "door")
+        assert running.result()
         del futures
         wait_for_blocks(pool, 0)
 
 
 def test_dead_worker_keeps_nothing():
-    with treadle.ProcessPoolExecutor(1, mp_context="spawn", on_crash="respawn") as pool:
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote", on_crash="respawn") as pool:
         got = [pool.submit(echo, Box(bytearray([i]) * LARGE)).result() for i in range(3)]
         for _ in range(3):
             pool.submit(keep, Box(bytearray(LARGE))).result()
@@ -174,7 +176,7 @@ def test_dead_worker_keeps_nothing():
 
 
 def test_rerun_gets_what_was_sent(tmp_path):
-    with treadle.ProcessPoolExecutor(1, mp_context="spawn", on_crash="respawn") as pool:
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote", on_crash="respawn") as pool:
         view = pool.options(retries=2)
         box = Box(bytearray(b"new") * LARGE)
         assert view.submit(die_once, box, str(tmp_path / "seen")).result() == b"new"
@@ -182,7 +184,7 @@ def test_rerun_gets_what_was_sent(tmp_path):
 
 
 def test_idle_memory_is_given_back():
-    with treadle.ProcessPoolExecutor(1, mp_context="spawn") as pool:
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote") as pool:
         results = [pool.submit(len, bytes(3_000_000)) for _ in range(10)]
         assert {future.result() for future in results} == {3_000_000}
         deadline = time.monotonic() + 60
@@ -197,7 +199,7 @@ def test_no_descriptor_is_left():
         return len(os.listdir("/proc/self/fd"))
 
     def rounds():
-        with treadle.ProcessPoolExecutor(2, mp_context="spawn") as pool:
+        with treadle.ProcessPoolExecutor(2, mp_context="zygote") as pool:
             list(pool.map(echo, [bytes(LARGE)] * 5))
 
     rounds()
@@ -229,7 +231,7 @@ def test_shared_buffer_from_a_worker(pool):
 
 
 def test_shared_buffer_outlives_a_killed_worker():
-    with treadle.ProcessPoolExecutor(1, mp_context="spawn", on_crash="respawn") as pool:
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote", on_crash="respawn") as pool:
         buffer = pool.submit(make_shared, 1000).result()
         with pytest.raises(treadle.BrokenExecutor):
             pool.submit(die_with, buffer).result()

@@ -81,6 +81,6 @@ def test_long_values_take_bounded_time(pair):
 
 
 def test_through_a_pool():
-    with treadle.ProcessPoolExecutor(1, mp_context="spawn") as pool:
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote") as pool:
         future = pool.submit(print, [threading.Lock()])
         assert "args[0][0], of type _thread.lock" in "".join(getattr(future.exception(), "__notes__", ()))

@@ -133,6 +133,44 @@ def test_cancel(pool, tmp_path):
         waiting[0].result()
 
 
+def test_a_tableful_of_cancelled_tasks_is_passed():
+    """A worker that has only such tasks says when it has passed them: nobody else would
+    notice that it may be sent more."""
+    done = threading.Event()
+    with treadle.ProcessPoolExecutor(1, mp_context="zygote") as pool:
+        assert all([pool.submit(tasks.nothing).cancel() for _ in range(1100)])
+        future = pool.submit(tasks.double, 4)
+        future.add_done_callback(lambda _: done.set())
+        try:
+            assert done.wait(30)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        assert future.result() == 8
+
+
+def test_a_callback_needs_no_waiter(pool):
+    """Other threads take and leave the collector's role meanwhile."""
+    over = threading.Event()
+
+    def wait_now_and_then():
+        while not over.is_set():
+            assert pool.submit(tasks.double, 1).result() == 2
+
+    threads = [threading.Thread(target=wait_now_and_then) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(1000):
+            done = threading.Event()
+            pool.submit(tasks.nothing).add_done_callback(lambda _, done=done: done.set())
+            assert done.wait(30)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def test_a_task_that_runs_is_not_cancelled(either, fork, tmp_path):
     with either(1, fork) as pool:
         future = pool.submit(tasks.touch_and_wait, tmp_path / "started", tmp_path / "door")

@@ -220,8 +220,8 @@ class TestLife:
 
     def test_terminate_ends_an_imap_that_feeds(self, make):
         pool = make(1)
-        pool.imap(bodies.nap, itertools.repeat(0.01))
-        time.sleep(0.1)
+        results = pool.imap(bodies.nap, itertools.repeat(0.01))
+        next(results)  # it has begun
         pool.terminate()
         pool.join()
 
