@@ -169,5 +169,4 @@ def test_loops_in_threads_get_their_own(native, make_native_pool):
     threads = [start_thread(native.run, main(n)) for n in range(4)]
     for thread in threads:
         thread.join(LONG)
-    idents = {thread.outcome[0] for thread in threads}
-    assert len(idents) == 4 and None not in idents
+    assert [thread.outcome[0] for thread in threads] == [thread.ident for thread in threads]
