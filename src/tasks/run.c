@@ -25,11 +25,16 @@ make_handle(LoopObject *loop, PyObject *task, PyObject *future, PyObject *contex
 static int
 report(LoopObject *loop, PyObject *task, PyObject *future, PyObject *context)
 {
+    if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
+        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
+        return -1;
     PyObject *raised = tdl_err_take();
     PyObject *handle = make_handle(loop, task, future, context);
     tdl_err_put_steal(raised);
-    if (handle == NULL)
-        return -1;
+    if (handle == NULL) { /* no memory to say it properly */
+        PyErr_WriteUnraisable(task);
+        return 0;
+    }
     int r = tdl_handle_report(loop->st, handle);
     Py_DECREF(handle);
     return r;

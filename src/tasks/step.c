@@ -67,6 +67,16 @@ wait_for(struct step *s, PyObject *future)
     return cancelled < 0 ? -1 : 0;
 }
 
+/* After an error, which stays set. */
+static void
+forget_awaiter(PyObject *future, PyObject *task)
+{
+    PyObject *raised = tdl_err_take();
+    if (tdl_awaited_drop_awaiter(future, task) < 0)
+        PyErr_Clear();
+    tdl_err_put_steal(raised);
+}
+
 static int
 await_known(struct step *s, PyObject *future)
 {
@@ -81,8 +91,13 @@ await_known(struct step *s, PyObject *future)
         return -1;
     int r = tdl_awaited_add_awaiter(future, s->task);
     f->blocking = 0;
-    if (r == 0)
-        r = tdl_awaited_add_callback(s->st, future, call, t->context);
+    if (r == 0) {
+        PyObject *context = Py_NewRef(t->context);
+        r = tdl_awaited_add_callback(s->st, future, call, context);
+        Py_DECREF(context);
+        if (r < 0)
+            forget_awaiter(future, s->task);
+    }
     Py_DECREF(call);
     return r < 0 ? -1 : wait_for(s, future);
 }
@@ -132,13 +147,15 @@ await_by_methods(struct step *s, PyObject *future, int blocking)
         return throw_different_loop(s, future);
     if (!blocking)
         return throw_yield(s, future);
-    if (tdl_awaited_check_subclass(s->st, future) &&
-        tdl_awaited_add_awaiter(future, s->task) < 0)
+    bool noted = tdl_awaited_check_subclass(s->st, future);
+    if (noted && tdl_awaited_add_awaiter(future, s->task) < 0)
         return -1;
-    if (PyObject_SetAttr(future, s->st->names._asyncio_future_blocking, Py_False) < 0 ||
-        add_wake_by_method(s, future) < 0)
-        return -1;
-    return wait_for(s, future);
+    if (PyObject_SetAttr(future, s->st->names._asyncio_future_blocking, Py_False) == 0 &&
+        add_wake_by_method(s, future) == 0)
+        return wait_for(s, future);
+    if (noted)
+        forget_awaiter(future, s->task);
+    return -1;
 }
 
 /* Neither None nor a future whose methods are known. */
@@ -235,8 +252,10 @@ finish_with(struct step *s, PyObject *raised)
     if (!PyErr_GivenExceptionMatches(raised, PyExc_StopIteration))
         return tdl_awaited_set_exception(s->st, s->task, raised);
     PyObject *error = as_runtime_error(raised);
-    int r = error == NULL ? -1 : tdl_awaited_set_exception(s->st, s->task, error);
-    Py_XDECREF(error);
+    if (error == NULL)
+        error = tdl_err_take();
+    int r = tdl_awaited_set_exception(s->st, s->task, error);
+    Py_DECREF(error);
     return r;
 }
 
@@ -302,15 +321,22 @@ resume(struct step *s, PyObject *exception, PyObject **value)
     return status;
 }
 
-/* A new reference to what is to be thrown, where the task is to be cancelled, or NULL. */
+/* A new reference to what is to be thrown, where the task is to be cancelled.  Without
+ * memory for that it is told of what is missing, and cancelled when it waits again. */
 static PyObject *
 take_cancellation(struct step *s, PyObject *exception)
 {
     struct tdl_state *st = s->st;
+    PyObject *cancelled;
     if (exception != NULL &&
         PyErr_GivenExceptionMatches(exception, st->objects.aio_cancelled_error))
-        return Py_NewRef(exception);
-    return tdl_awaited_cancelled_error(st, s->task);
+        cancelled = Py_NewRef(exception);
+    else
+        cancelled = tdl_awaited_cancelled_error(st, s->task);
+    if (cancelled == NULL)
+        return tdl_err_take();
+    tdl_task_of(s->task)->must_cancel = 0;
+    return cancelled;
 }
 
 /* Resume the coroutine, and do what it asks for. */
@@ -338,6 +364,26 @@ lost(const struct tdl_aio_task *t)
            PyErr_ExceptionMatches(PyExc_MemoryError);
 }
 
+/* End the task with what is set, which there is nobody else to tell. */
+static int
+end_with_error(struct tdl_state *st, PyObject *task)
+{
+    PyObject *raised = tdl_err_take();
+    int r = tdl_awaited_set_exception(st, task, raised);
+    Py_DECREF(raised);
+    return r;
+}
+
+/* Nobody would wake it: it hears of the error itself, and ends if that fails too. */
+static int
+go_on_lost(struct step *s)
+{
+    PyObject *raised = tdl_err_take();
+    int r = go_on(s, raised, true);
+    Py_DECREF(raised);
+    return r < 0 && lost(tdl_task_of(s->task)) ? end_with_error(s->st, s->task) : r;
+}
+
 static int
 make_step(struct step *s, PyObject *exception)
 {
@@ -349,23 +395,13 @@ make_step(struct step *s, PyObject *exception)
         return -1;
     }
     PyObject *own = NULL;
-    if (t->must_cancel) {
+    if (t->must_cancel)
         exception = own = take_cancellation(s, exception);
-        if (own == NULL)
-            return -1;
-        t->must_cancel = 0;
-    }
     Py_CLEAR(t->fut_waiter);
     bool started = t->coro != NULL;
     int r = go_on(s, exception, started);
     Py_XDECREF(own);
-    /* nobody would wake it: without memory to wait it hears of that itself */
-    if (r < 0 && started && lost(t)) {
-        PyObject *raised = tdl_err_take();
-        r = go_on(s, raised, true);
-        Py_DECREF(raised);
-    }
-    return r;
+    return r < 0 && started && lost(t) ? go_on_lost(s) : r;
 }
 
 /* Leave after an error: what leaving raises gets the error as its context. */
@@ -400,6 +436,9 @@ tdl_task_step(struct tdl_state *st, PyObject *task, PyObject *exception)
         else
             r = tdl_task_leave(st, loop, task);
     }
+    else if (tdl_task_of(task)->state == TDL_AIO_PENDING &&
+             PyErr_ExceptionMatches(PyExc_MemoryError))
+        r = end_with_error(st, task); /* its step would never come again */
     Py_DECREF(loop);
     return r;
 }
@@ -420,10 +459,10 @@ int
 tdl_task_wake(struct tdl_state *st, PyObject *task, PyObject *future)
 {
     PyObject *exception;
-    if (tdl_awaited_check_subclass(st, future) && tdl_awaited_drop_awaiter(future, task) < 0)
-        return -1;
-    if (outcome_of(st, future, &exception) < 0)
-        exception = tdl_err_take();
+    bool noted = tdl_awaited_check_subclass(st, future);
+    if ((noted && tdl_awaited_drop_awaiter(future, task) < 0) ||
+        outcome_of(st, future, &exception) < 0)
+        exception = tdl_err_take(); /* the task hears of it: it is not woken again */
     int r = tdl_task_step(st, task, exception);
     Py_XDECREF(exception);
     return r;

@@ -57,6 +57,16 @@ create_by_keywords(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *c
     return task;
 }
 
+/* After an error, which stays set. */
+static void
+drop_unmade(struct tdl_state *st, PyObject *task)
+{
+    PyObject *raised = tdl_err_take();
+    tdl_task_unregister(st, task);
+    Py_DECREF(task);
+    tdl_err_put_steal(raised);
+}
+
 PyObject *
 tdl_task_create(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *context)
 {
@@ -68,9 +78,12 @@ tdl_task_create(LoopObject *loop, PyObject *coro, PyObject *name, PyObject *cont
         return NULL;
     int r = fill(loop, tdl_task_of(task), coro, name, context);
     PyObject_GC_Track(task);
-    if (r < 0 || tdl_loop_soon_task(loop, task, NULL) < 0 || tdl_task_register(st, task) < 0)
-        Py_CLEAR(task);
-    return task;
+    /* scheduled last: who hears of an error has no task that runs all the same */
+    if (r == 0 && tdl_task_register(st, task) == 0 && tdl_loop_soon_task(loop, task, NULL) == 0)
+        return task;
+    tdl_task_of(task)->log_destroy_pending = 0;
+    drop_unmade(st, task);
+    return NULL;
 }
 
 PyObject *

@@ -29,10 +29,9 @@ def compile_helper(name, folder, *flags):
 
 
 def run_rounds(*arguments, **environment):
-    # with asyncio's tasks: those the allocations of which fail may wait for ever, in either implementation
     done = subprocess.run(
         [sys.executable, str(FOLDER / "loop_fault_program.py"), *arguments],
-        env=script_environment(**environment, TREADLE_TASKS="0"), capture_output=True, text=True, timeout=240,
+        env=script_environment(**environment), capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}{done.stderr}"
     outcome = json.loads(done.stdout)
