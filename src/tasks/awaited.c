@@ -24,9 +24,13 @@ soon_by_method(struct tdl_state *st, PyObject *loop, PyObject *callback, PyObjec
     if (argument != NULL)
         stack[nargs++] = argument;
     stack[nargs] = context;
+    Py_INCREF(loop); /* looking up the method may make the future forget both */
+    Py_INCREF(context);
     PyObject *r = PyObject_VectorcallMethod(st->names.call_soon, stack,
                                             nargs | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                             st->objects.context_kwnames);
+    Py_DECREF(context);
+    Py_DECREF(loop);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -71,16 +75,46 @@ schedule(struct tdl_state *st, PyObject *op)
     return r;
 }
 
-static int
-append_locked(struct tdl_aio_future *f, PyObject *callback, PyObject *context)
+enum added { ADDED, DONE, CROWDED };
+
+static enum added
+add_first(PyObject *op, PyObject *callback, PyObject *context)
 {
+    struct tdl_aio_future *f = tdl_awaited_of(op);
+    enum added r = ADDED;
+    TDL_CRITICAL_BEGIN(op);
+    if (f->state != TDL_AIO_PENDING)
+        r = DONE;
+    else if (f->callback0 != NULL || f->callbacks != NULL)
+        r = CROWDED;
+    else {
+        f->callback0 = Py_NewRef(callback);
+        f->context0 = Py_NewRef(context);
+    }
+    TDL_CRITICAL_END();
+    return r;
+}
+
+/* Making these may collect garbage, and that change the future: they are made before it
+ * is looked at.  Returns an enum added, or -1 with an exception set. */
+static int
+add_later(PyObject *op, PyObject *callback, PyObject *context)
+{
+    struct tdl_aio_future *f = tdl_awaited_of(op);
     PyObject *pair = PyTuple_Pack(2, callback, context);
-    if (pair == NULL)
-        return -1;
-    if (f->callbacks == NULL)
-        f->callbacks = PyList_New(0);
-    int r = f->callbacks == NULL ? -1 : PyList_Append(f->callbacks, pair);
-    Py_DECREF(pair);
+    PyObject *list = pair == NULL ? NULL : PyList_New(0);
+    int r = list == NULL ? -1 : ADDED;
+    TDL_CRITICAL_BEGIN(op);
+    if (r == ADDED && f->state != TDL_AIO_PENDING)
+        r = DONE;
+    if (r == ADDED) {
+        if (f->callbacks == NULL)
+            f->callbacks = Py_NewRef(list);
+        r = PyList_Append(f->callbacks, pair) < 0 ? -1 : ADDED;
+    }
+    TDL_CRITICAL_END();
+    Py_XDECREF(list);
+    Py_XDECREF(pair);
     return r;
 }
 
@@ -88,21 +122,11 @@ int
 tdl_awaited_add_callback(struct tdl_state *st, PyObject *op, PyObject *callback,
                          PyObject *context)
 {
-    struct tdl_aio_future *f = tdl_awaited_of(op);
-    bool done;
-    int r = 0;
-    TDL_CRITICAL_BEGIN(op);
-    done = f->state != TDL_AIO_PENDING;
-    if (!done) {
-        if (f->callback0 == NULL && f->callbacks == NULL) {
-            f->callback0 = Py_NewRef(callback);
-            f->context0 = Py_NewRef(context);
-        }
-        else
-            r = append_locked(f, callback, context);
-    }
-    TDL_CRITICAL_END();
-    return done ? tdl_awaited_soon(st, f->loop, callback, op, context) : r;
+    int r = add_first(op, callback, context);
+    if (r == CROWDED)
+        r = add_later(op, callback, context);
+    return r == DONE ? tdl_awaited_soon(st, tdl_awaited_of(op)->loop, callback, op, context)
+                     : r;
 }
 
 /* ---- finishing --------------------------------------------------------------------- */
@@ -239,18 +263,23 @@ tdl_awaited_outcome(struct tdl_state *st, PyObject *op, PyObject **exception)
 
 #if TDL_AIO_AWAITED_BY
 
+/* A set of `first` and `task`, in the place of `first`.  Their hashes may be anything. */
 static int
-make_set_locked(struct tdl_aio_future *f, PyObject *task)
+make_set_locked(struct tdl_aio_future *f, PyObject *first, PyObject *task)
 {
     PyObject *set = PySet_New(NULL);
     if (set == NULL)
         return -1;
-    if (PySet_Add(set, task) < 0 || PySet_Add(set, f->awaited_by) < 0) {
+    if (PySet_Add(set, task) < 0 || PySet_Add(set, first) < 0) {
         Py_DECREF(set);
         return -1;
     }
-    Py_SETREF(f->awaited_by, set);
-    f->awaited_by_is_set = 1;
+    if (f->awaited_by == first) { /* else who changed it has the last word */
+        f->awaited_by_is_set = 1;
+        Py_SETREF(f->awaited_by, set);
+    }
+    else
+        Py_DECREF(set);
     return 0;
 }
 
@@ -260,10 +289,12 @@ tdl_awaited_add_awaiter(PyObject *op, PyObject *task)
     struct tdl_aio_future *f = tdl_awaited_of(op);
     int r = 0;
     TDL_CRITICAL_BEGIN(op);
-    if (f->awaited_by == NULL)
+    PyObject *now = Py_XNewRef(f->awaited_by);
+    if (now == NULL)
         f->awaited_by = Py_NewRef(task);
     else
-        r = f->awaited_by_is_set ? PySet_Add(f->awaited_by, task) : make_set_locked(f, task);
+        r = f->awaited_by_is_set ? PySet_Add(now, task) : make_set_locked(f, now, task);
+    Py_XDECREF(now);
     TDL_CRITICAL_END();
     return r;
 }
@@ -279,8 +310,11 @@ tdl_awaited_drop_awaiter(PyObject *op, PyObject *task)
         dropped = task;
         f->awaited_by = NULL;
     }
-    else if (f->awaited_by != NULL && f->awaited_by_is_set)
-        r = PySet_Discard(f->awaited_by, task);
+    else if (f->awaited_by != NULL && f->awaited_by_is_set) {
+        PyObject *set = Py_NewRef(f->awaited_by);
+        r = PySet_Discard(set, task);
+        Py_DECREF(set);
+    }
     TDL_CRITICAL_END();
     Py_XDECREF(dropped);
     return r < 0 ? -1 : 0;

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 
 import pytest
@@ -90,7 +91,7 @@ def test_resurrection(loop, kind):
 
 
 def test_many_leave_no_reference(loop):
-    """A hundred thousand tasks and futures; the same number of objects before and after."""
+    """Thirty thousand tasks and futures, three a pair; no more objects and no more memory in blocks afterwards than before."""
 
     async def pair():
         future = loop.create_future()
@@ -103,12 +104,16 @@ def test_many_leave_no_reference(loop):
         for _ in range(count):
             await asyncio.gather(*[pair() for _ in range(100)])
 
+    def counts():
+        gc.collect()
+        return len(gc.get_objects()), sys.getallocatedblocks()
+
     loop.run_until_complete(many(10))
-    gc.collect()
-    before = len(gc.get_objects())
+    objects, blocks = counts()
     loop.run_until_complete(many(100))
-    gc.collect()
-    assert abs(len(gc.get_objects()) - before) < 50
+    objects_after, blocks_after = counts()
+    # one reference lost in a hundred pairs would leave more than that
+    assert abs(objects_after - objects) < 50 and blocks_after - blocks < 100
 
 
 def test_subclasses(run, loop, kind):
