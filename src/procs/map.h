@@ -37,7 +37,7 @@ struct ProcBatchObject {
     Py_ssize_t next_item;           /* the first that is in no chunk */
     PyObject *inputs;               /* iterator over the rest of the input, or NULL */
     PyObject *error;                /* what the input has raised, or NULL */
-    bool feeding;                   /* somebody cuts a chunk */
+    bool feeding;                   /* somebody cuts a chunk, which may be in no list yet */
     Py_ssize_t pending;             /* items that were cut and whose results were not taken */
     Py_ssize_t chunks;              /* that have no outcome yet */
     int64_t item_ns;                /* what an item takes, a moving average; 0: unknown */

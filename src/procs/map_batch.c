@@ -82,22 +82,6 @@ tdl_procs_is_hungry(ProcPoolObject *pool)
 }
 
 void
-tdl_procs_feed_hungry(ProcPoolObject *pool)
-{
-    for (;;) {
-        tdl_lock_acquire(&pool->lock);
-        ProcBatchObject *batch = tdl_procs_has_room_locked(pool) ? pool->hungry : NULL;
-        Py_XINCREF(batch);
-        tdl_lock_release(&pool->lock);
-        if (batch == NULL)
-            return;
-        if (tdl_procs_batch_feed(batch) < 0)
-            put_error(batch, tdl_err_take());
-        Py_DECREF(batch);
-    }
-}
-
-void
 tdl_procs_abandon_hungry(ProcPoolObject *pool, PyObject *make)
 {
     for (;;) {
@@ -398,12 +382,11 @@ begin_feeding(ProcBatchObject *batch)
     return mine;
 }
 
-int
-tdl_procs_batch_feed(ProcBatchObject *batch)
+/* While feeding: cut chunks as long as workers have room.  Returns 0, or -1 with what the
+ * input raised. */
+static int
+cut_chunks(ProcBatchObject *batch)
 {
-    /* the input may be Python code, which may let another thread come here */
-    if (!begin_feeding(batch))
-        return 0;
     /* while this thread is at it nobody else need come */
     stop_being_hungry(batch);
     int r = 0;
@@ -418,10 +401,64 @@ tdl_procs_batch_feed(ProcBatchObject *batch)
     }
     if (r == 0 && may_cut(batch))
         become_hungry(batch);
+    return r;
+}
+
+/* The iterator waits for what is being cut; if that was nothing, it is at its end. */
+static void
+end_feeding(ProcBatchObject *batch)
+{
+    struct tdl_fire fire;
+    tdl_fire_init(&fire);
     TDL_CRITICAL_BEGIN(batch);
     batch->feeding = false;
+    if (batch->waiter != NULL && batch->chunks == 0 && batch->first == NULL &&
+        tdl_procs_batch_is_cut(batch)) {
+        tdl_waiter_choose(batch->waiter, &fire);
+        batch->waiter = NULL;
+    }
     TDL_CRITICAL_END();
+    tdl_fire_all(&fire);
+}
+
+int
+tdl_procs_batch_feed(ProcBatchObject *batch)
+{
+    /* the input may be Python code, which may let another thread come here */
+    if (!begin_feeding(batch))
+        return 0;
+    int r = cut_chunks(batch);
+    PyObject *error = tdl_err_take();
+    end_feeding(batch);
+    if (error != NULL)
+        tdl_err_put_steal(error);
     return r;
+}
+
+/* The same for nobody who could be told: what the input raises is the iterator's. */
+static void
+feed_for_iterator(ProcBatchObject *batch)
+{
+    if (!begin_feeding(batch))
+        return;
+    if (cut_chunks(batch) < 0)
+        put_error(batch, tdl_err_take());
+    end_feeding(batch);
+}
+
+void
+tdl_procs_feed_hungry(ProcPoolObject *pool)
+{
+    for (;;) {
+        tdl_lock_acquire(&pool->lock);
+        ProcBatchObject *batch = tdl_procs_has_room_locked(pool) ? pool->hungry : NULL;
+        Py_XINCREF(batch);
+        tdl_lock_release(&pool->lock);
+        if (batch == NULL)
+            return;
+        feed_for_iterator(batch);
+        Py_DECREF(batch);
+    }
 }
 
 void

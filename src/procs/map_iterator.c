@@ -43,7 +43,8 @@ take_chunk(ProcMapObject *self, struct tdl_waiter *waiter)
         self->chunk = chunk; /* the list's reference */
         self->position = 0;
     }
-    else if (batch->chunks == 0 && chunk == NULL && tdl_procs_batch_is_cut(batch))
+    else if (batch->chunks == 0 && chunk == NULL && !batch->feeding &&
+             tdl_procs_batch_is_cut(batch))
         r = -1;
     else {
         r = batch->error != NULL ? -1 : 0;

@@ -168,6 +168,30 @@ def test_large_items(pool):
     assert list(pool.map(tasks.double, items)) == [item * 2 for item in items]
 
 
+class SlowToPickle:
+    """Says when its pickling has begun, and lets other threads go on meanwhile."""
+
+    begun = threading.Event()
+
+    def __reduce__(self):
+        self.begun.set()
+        time.sleep(0.4)
+        return int, (3,)
+
+
+def test_what_is_being_cut_is_not_the_end(fork):
+    """The iterator has had all others while the dispatcher cuts the last chunk."""
+    SlowToPickle.begun.clear()
+    with treadle.ProcessPoolExecutor(1, fork) as pool:
+        for _ in range(10):  # it is given two tasks at a time once they are known to be long
+            pool.submit(tasks.sleep_and_return, 0.005, None).result()
+        items = [0, 1, 2, SlowToPickle()]
+        results = pool.map(tasks.sleep_and_return, [0.005] * 4, items, chunksize=1)
+        assert SlowToPickle.begun.wait(30)
+        time.sleep(0.1)  # the others are done; if not, this test sees less
+        assert list(results) == [0, 1, 2, 3]
+
+
 def test_a_lost_worker_ends_the_map(either, fork):
     pool = either(2, fork)
     results = pool.map(tasks.exit_if, range(100), chunksize=1)
