@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 
 import pytest
 from support import process_bodies as bodies
@@ -133,9 +134,9 @@ class TestLimits:
         assert said["preloaded_threads"] == "5"
 
     def test_what_is_set_wins(self, ctx, probe, monkeypatch):
+        forkserver.ensure_running()  # a fork server has the environment that it was started with
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
         said, _ = probe(ctx, library_threads=3)
-        # a fork server has the environment that it was started with
         stock_server = ctx.get_start_method() == "forkserver" and not isinstance(ctx, ZygoteContext)
         assert said["threads"] == (None if stock_server else "7")
 
