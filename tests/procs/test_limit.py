@@ -1,6 +1,7 @@
 """Tasks that may run for so long, tasks that are ended, tasks that are run again."""
 
 import concurrent.futures
+import threading
 import time
 
 import pytest
@@ -63,12 +64,14 @@ def test_terminate_what_has_not_begun(pool, tmp_path):
 
 def test_terminate_in_a_thread_pool():
     with treadle.ThreadPoolExecutor(1) as pool:
-        busy = pool.submit(time.sleep, 0.05)
+        door = threading.Event()
+        busy = pool.submit(door.wait)
         waiting = pool.submit(time.sleep, 0)
         assert waiting.terminate()
         while not busy.running():
             time.sleep(0.001)
         assert not busy.terminate()
+        door.set()
 
 
 def test_others_are_not_harmed(pool, tmp_path):

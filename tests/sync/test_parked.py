@@ -19,10 +19,11 @@ def test_one_who_gave_up_is_passed_over():
     lock, got = treadle.Lock(), []
     lock.acquire_sync()
     patient = threading.Thread(target=lambda: got.append(lock.acquire_sync()))
-    hasty = threading.Thread(target=lambda: got.append(lock.acquire_sync(0.01)))
+    hasty = threading.Thread(target=lambda: got.append(lock.acquire_sync(1)))
     hasty.start()
     assert waiting(lock, 1)
     patient.start()
+    assert waiting(lock, 2)
     hasty.join()
     assert got == [False] and waiting(lock, 1)
     lock.release()
