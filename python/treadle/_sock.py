@@ -117,7 +117,7 @@ class SockMethods(asyncio.SelectorEventLoop):
         self, sock: socket, file: Any, offset: int, count: int | None
     ) -> int:
         """Send a file by the system's sendfile(); SendfileNotAvailableError if that cannot be done."""
-        if getattr(unix_events.os, "sendfile", None) is not _sendfile:  # a program has its own
+        if getattr(unix_events.os, "sendfile", None) is not _sendfile:  # type: ignore[attr-defined]  # a program has its own
             return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc, no-any-return]
         fd, size = _look_at(file)
         if not (count or size):

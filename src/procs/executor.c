@@ -24,7 +24,9 @@ pool_of(ProcessPoolObject *self)
     return self->pool;
 }
 
-/* Have a worker started if none is idle and there may be more.
+/* Have a worker started if none that has had a task is idle and there may be more.  One that
+ * was started for another task, which may not have come to it yet, does not count: as with
+ * the standard pool, each submit() that finds nobody waiting adds a worker.
  * Returns 0 or -1 with an exception set. */
 static int
 start_worker(ProcessPoolObject *self)
@@ -34,8 +36,9 @@ start_worker(ProcessPoolObject *self)
         return 0;
     bool idle = false;
     tdl_lock_acquire(&pool->lock);
-    for (int i = 0; i < TDL_BOARD_WORDS; i++)
-        idle |= pool->idle[i] != 0;
+    for (int i = 0; i < TDL_BOARD_WORDS && !idle; i++)
+        for (uint64_t left = pool->idle[i]; left != 0 && !idle; left &= left - 1)
+            idle = pool->procs[i * 64 + __builtin_ctzll(left)]->next > 0;
     tdl_lock_release(&pool->lock);
     if (idle)
         return 0;

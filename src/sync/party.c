@@ -75,7 +75,7 @@ is_plain(struct tdl_state *st, PyObject *future)
 {
     struct tdl_objects *o = &st->objects;
     PyObject *type = (PyObject *)Py_TYPE(future);
-    if (type == o->aio_future || type == o->sync_future)
+    if (type == o->aio_future || type == (PyObject *)o->LoopFuture || type == o->sync_future)
         return true;
     if (TDL_FREE_THREADED || Py_TYPE(future)->tp_base != (PyTypeObject *)o->aio_future ||
         !inherits(type, o->aio_future, st->names.done) ||
