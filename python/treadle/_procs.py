@@ -61,7 +61,7 @@ def _describe_end(exitcode: int | None) -> str:
         except ValueError:
             name = f"signal {-exitcode}"
         return f"was killed by {name}"
-    return f"ended with exit code {exitcode}"
+    return f"terminated abruptly with exit code {exitcode}"
 
 
 def _name_of(function: Any) -> str:
