@@ -5,9 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef __linux__
-#include <fcntl.h>
-#endif
+#include "core/segment.h"
 
 enum { LEAST = 1 << 26 }; /* a store smaller than this is not worth having */
 
@@ -56,8 +54,8 @@ tdl_blocks_create(size_t capacity, uint32_t number)
         r = try_size(fd, capacity, number);
     }
     /* Nobody can make it shorter under the others' feet. */
-    if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        r = -errno;
+    if (r == 0)
+        r = tdl_segment_seal(fd);
     if (r < 0) {
         close(fd);
         return r;

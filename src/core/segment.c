@@ -6,10 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef __linux__
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
-#endif
-
 size_t
 tdl_segment_round(size_t size)
 {
@@ -28,24 +24,47 @@ map_whole(struct tdl_segment *segment, int fd, size_t size)
 }
 
 int
-tdl_segment_create(struct tdl_segment *segment, const char *name, size_t size)
+tdl_segment_seal(int fd)
 {
-    *segment = (struct tdl_segment){.fd = -1};
 #ifdef __linux__
-    size = tdl_segment_round(size);
+    return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ? -errno : 0;
+#else
+    (void)fd;
+    return -ENOSYS;
+#endif
+}
+
+int
+tdl_segment_file(const char *name, size_t size)
+{
+#ifdef __linux__
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    int r = ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? -errno : 0;
-    if (r == 0)
-        r = map_whole(segment, fd, size);
-    if (r < 0)
+    int r = ftruncate(fd, (off_t)size) < 0 ? -errno : tdl_segment_seal(fd);
+    if (r < 0) {
         close(fd);
-    return r;
+        return r;
+    }
+    return fd;
 #else
     (void)name, (void)size;
     return -ENOSYS;
 #endif
+}
+
+int
+tdl_segment_create(struct tdl_segment *segment, const char *name, size_t size)
+{
+    *segment = (struct tdl_segment){.fd = -1};
+    size = tdl_segment_round(size);
+    int fd = tdl_segment_file(name, size);
+    if (fd < 0)
+        return fd;
+    int r = map_whole(segment, fd, size);
+    if (r < 0)
+        close(fd);
+    return r;
 }
 
 int

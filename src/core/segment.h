@@ -15,6 +15,13 @@ struct tdl_segment {
     size_t size;  /* bytes, whole pages */
 };
 
+/* A new memory file of exactly `size` bytes, all zero, sealed as a segment is.
+ * Returns a descriptor that the caller owns, or -errno. */
+int tdl_segment_file(const char *name, size_t size);
+
+/* Fix the size of a memory file that allows it, for good.  Returns 0 or -errno. */
+int tdl_segment_seal(int fd);
+
 /* Make a segment of at least `size` bytes, all zero, and map it. Neither side can
  * change its size, so a mapping never faults.
  * Returns 0, or -errno with the segment in the closed state. */

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "future/wait_entry.h"
 #include "py/args.h"
+#include "py/exclusive.h"
 #include "py/timeout.h"
 
 /* Like the generator it stands in for, it starts with the first next(). */
@@ -231,21 +232,11 @@ next_future(AsCompletedObject *self)
     return NULL;
 }
 
-/* One thread at a time, and not from within, as with a generator.
- * Returns 0 or -1 with ValueError set. */
 static int
 begin(AsCompletedObject *self)
 {
-    if (!atomic_exchange_explicit(&self->busy, true, memory_order_acquire))
-        return 0;
-    PyErr_SetString(PyExc_ValueError, "as_completed() iterator is already being advanced");
-    return -1;
-}
-
-static void
-end(AsCompletedObject *self)
-{
-    atomic_store_explicit(&self->busy, false, memory_order_release);
+    return tdl_exclusive_enter(&self->busy,
+                               "as_completed() iterator is already being advanced");
 }
 
 static PyObject *
@@ -260,7 +251,7 @@ as_completed_next(AsCompletedObject *self)
         if (error != NULL)
             tdl_err_put_steal(error);
     }
-    end(self);
+    tdl_exclusive_leave(&self->busy);
     return future;
 }
 
@@ -273,7 +264,7 @@ as_completed_close(AsCompletedObject *self, PyObject *Py_UNUSED(ignored))
     Py_CLEAR(self->futures);
     Py_CLEAR(self->timeout);
     let_go(self);
-    end(self);
+    tdl_exclusive_leave(&self->busy);
     Py_RETURN_NONE;
 }
 

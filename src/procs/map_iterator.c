@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "procs/map.h"
 #include "py/errors.h"
+#include "py/exclusive.h"
 
 typedef struct {
     PyObject_HEAD
@@ -156,21 +157,11 @@ next_unlocked(ProcMapObject *self)
     return NULL;
 }
 
-/* One thread at a time, as with a generator.  Returns 0 or -1 with ValueError set. */
 static int
 enter(ProcMapObject *self)
 {
-    if (!atomic_exchange_explicit(&self->busy, true, memory_order_acquire))
-        return 0;
-    PyErr_SetString(PyExc_ValueError,
-                    "map iterator is already being advanced by another thread");
-    return -1;
-}
-
-static void
-leave(ProcMapObject *self)
-{
-    atomic_store_explicit(&self->busy, false, memory_order_release);
+    return tdl_exclusive_enter(&self->busy,
+                               "map iterator is already being advanced by another thread");
 }
 
 static PyObject *
@@ -179,7 +170,7 @@ map_next(ProcMapObject *self)
     if (enter(self) < 0)
         return NULL;
     PyObject *value = next_unlocked(self);
-    leave(self);
+    tdl_exclusive_leave(&self->busy);
     return value;
 }
 
@@ -189,7 +180,7 @@ map_close(ProcMapObject *self, PyObject *Py_UNUSED(ignored))
     if (enter(self) < 0)
         return NULL;
     finish(self);
-    leave(self);
+    tdl_exclusive_leave(&self->busy);
     Py_RETURN_NONE;
 }
 

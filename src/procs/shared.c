@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/segment.h"
 #include "procs/compact.h"
 #include "procs/pickling.h"
 #include "py/errors.h"
@@ -155,29 +156,6 @@ mapped_steal(SharedObject *self)
     return (PyObject *)self;
 }
 
-/* A new memory file that keeps its size, or -errno. */
-static int
-create_file(size_t size)
-{
-#ifdef __linux__
-    int fd = memfd_create("treadle-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -errno;
-    int r = 0;
-    if (ftruncate(fd, (off_t)size) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        r = -errno;
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
-    return fd;
-#else
-    (void)size;
-    return -ENOSYS;
-#endif
-}
-
 static PyObject *
 shared_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -195,7 +173,7 @@ shared_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (module == NULL)
         return NULL;
     Py_DECREF(module);
-    int fd = create_file((size_t)size);
+    int fd = tdl_segment_file("treadle-shared", (size_t)size);
     if (fd < 0) {
         tdl_raise_errno(fd);
         return NULL;

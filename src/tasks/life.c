@@ -81,6 +81,15 @@ tdl_task_keep(struct tdl_state *st, PyObject *op, struct tdl_freelist *list)
     tdl_freelist_push(list, op);
 }
 
+PyTypeObject *
+tdl_task_stock_type(PyObject *self, traverseproc mine)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    while (type->tp_traverse != mine)
+        type = type->tp_base;
+    return type->tp_base;
+}
+
 void
 tdl_task_dealloc_as(PyObject *op, PyTypeObject *base)
 {

@@ -10,6 +10,22 @@ struct step {
 
 /* ---- what the coroutine yielded ---------------------------------------------------- */
 
+/* Have an object called in the next turn that makes the task's next step, with
+ * `exception` thrown in unless it is NULL.  Returns 0 or -1. */
+static int
+step_by_call(struct step *s, PyObject *exception)
+{
+    PyObject *call = tdl_task_step_call(s->st, s->task, exception);
+    if (call == NULL)
+        return -1;
+    struct tdl_aio_task *t = tdl_task_of(s->task);
+    PyObject *context = Py_NewRef(t->context);
+    int r = tdl_awaited_soon(s->st, t->loop, call, NULL, context);
+    Py_DECREF(context);
+    Py_DECREF(call);
+    return r;
+}
+
 /* Have `type`(message) thrown into the task in the next turn, as if the coroutine had
  * been given it in place of what it yielded. */
 static int
@@ -20,16 +36,9 @@ throw_soon(struct step *s, PyObject *type, const char *format, ...)
     PyObject *message = PyUnicode_FromFormatV(format, values);
     va_end(values);
     PyObject *error = message == NULL ? NULL : PyObject_CallOneArg(type, message);
-    PyObject *call = error == NULL ? NULL : tdl_task_step_call(s->st, s->task, error);
+    int r = error == NULL ? -1 : step_by_call(s, error);
     Py_XDECREF(message);
     Py_XDECREF(error);
-    if (call == NULL)
-        return -1;
-    struct tdl_aio_task *t = tdl_task_of(s->task);
-    PyObject *context = Py_NewRef(t->context);
-    int r = tdl_awaited_soon(s->st, t->loop, call, NULL, context);
-    Py_DECREF(context);
-    Py_DECREF(call);
     return r;
 }
 
@@ -195,14 +204,7 @@ step_soon(struct step *s)
         if (loop->plain && !loop->debug)
             return tdl_loop_soon_task(loop, s->task, NULL);
     }
-    PyObject *call = tdl_task_step_call(s->st, s->task, NULL);
-    if (call == NULL)
-        return -1;
-    PyObject *context = Py_NewRef(t->context);
-    int r = tdl_awaited_soon(s->st, t->loop, call, NULL, context);
-    Py_DECREF(context);
-    Py_DECREF(call);
-    return r;
+    return step_by_call(s, NULL);
 }
 
 static int

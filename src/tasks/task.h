@@ -50,6 +50,10 @@ bool tdl_task_may_keep(struct tdl_state *st, PyObject *op);
 /* Drop what it refers to, and keep its memory in `list`. */
 void tdl_task_keep(struct tdl_state *st, PyObject *op, struct tdl_freelist *list);
 
+/* asyncio's class below the native one whose tp_traverse is `mine`; `self` is of that one or
+ * of a subclass, whose slots are Python's. */
+PyTypeObject *tdl_task_stock_type(PyObject *self, traverseproc mine);
+
 /* tp_dealloc and tp_traverse by way of `base`, asyncio's class. */
 void tdl_task_dealloc_as(PyObject *op, PyTypeObject *base);
 int tdl_task_traverse_as(PyObject *op, PyTypeObject *base, visitproc visit, void *arg);

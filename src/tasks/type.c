@@ -104,28 +104,16 @@ tdl_task_create_by_call(LoopObject *loop, PyObject *const *args, PyObject *kwnam
 
 /* ---- the type ----------------------------------------------------------------------- */
 
-static int traverse(PyObject *self, visitproc visit, void *arg);
-
-/* asyncio's class; `self` is of ours or of a subclass, whose slots are Python's. */
-static PyTypeObject *
-stock_type(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    while (type->tp_traverse != traverse)
-        type = type->tp_base;
-    return type->tp_base;
-}
-
 static int
 traverse(PyObject *self, visitproc visit, void *arg)
 {
-    return tdl_task_traverse_as(self, stock_type(self), visit, arg);
+    return tdl_task_traverse_as(self, tdl_task_stock_type(self, traverse), visit, arg);
 }
 
 static int
 clear(PyObject *self)
 {
-    return stock_type(self)->tp_clear(self);
+    return tdl_task_stock_type(self, traverse)->tp_clear(self);
 }
 
 static void
@@ -140,7 +128,7 @@ dealloc(PyObject *self)
             return;
         }
     }
-    tdl_task_dealloc_as(self, stock_type(self));
+    tdl_task_dealloc_as(self, tdl_task_stock_type(self, traverse));
 }
 
 static PyType_Slot slots[] = {

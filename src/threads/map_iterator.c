@@ -1,5 +1,6 @@
 #include "core/clock.h"
 #include "py/errors.h"
+#include "py/exclusive.h"
 #include "py/pause.h"
 #include "py/timeout.h"
 #include "threads/executor.h"
@@ -191,21 +192,11 @@ iterator_next_unlocked(MapIteratorObject *self)
     return NULL;
 }
 
-/* One thread at a time, as with a generator.  Returns 0 or -1 with ValueError set. */
 static int
 enter(MapIteratorObject *self)
 {
-    if (!atomic_exchange_explicit(&self->busy, true, memory_order_acquire))
-        return 0;
-    PyErr_SetString(PyExc_ValueError,
-                    "map iterator is already being advanced by another thread");
-    return -1;
-}
-
-static void
-exit_(MapIteratorObject *self)
-{
-    atomic_store_explicit(&self->busy, false, memory_order_release);
+    return tdl_exclusive_enter(&self->busy,
+                               "map iterator is already being advanced by another thread");
 }
 
 static PyObject *
@@ -214,7 +205,7 @@ iterator_next(MapIteratorObject *self)
     if (enter(self) < 0)
         return NULL;
     PyObject *value = iterator_next_unlocked(self);
-    exit_(self);
+    tdl_exclusive_leave(&self->busy);
     return value;
 }
 
@@ -224,7 +215,7 @@ iterator_close(MapIteratorObject *self, PyObject *Py_UNUSED(ignored))
     if (enter(self) < 0)
         return NULL;
     finish(self);
-    exit_(self);
+    tdl_exclusive_leave(&self->busy);
     Py_RETURN_NONE;
 }
 

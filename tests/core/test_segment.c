@@ -24,6 +24,19 @@ test_create_is_zeroed_and_sealed(void)
 }
 
 static void
+test_file_is_of_exactly_that_size_and_sealed(void)
+{
+    int fd = tdl_segment_file("test", 5000);
+    CHECK_INT(fd, >=, 0);
+    CHECK_INT(lseek(fd, 0, SEEK_END), ==, 5000);
+    CHECK_INT(ftruncate(fd, 0), ==, -1);
+    CHECK_INT(errno, ==, EPERM);
+    CHECK_INT(tdl_segment_seal(fd), ==, -EPERM);
+    close(fd);
+    CHECK_INT(tdl_segment_seal(-1), ==, -EBADF);
+}
+
+static void
 test_attach_sees_the_same_bytes(void)
 {
     struct tdl_segment one, other;
@@ -70,5 +83,7 @@ test_ring_goes_round(void)
     tdl_segment_close(&segment);
 }
 
-CHECK_MAIN(TEST(test_create_is_zeroed_and_sealed), TEST(test_attach_sees_the_same_bytes),
-           TEST(test_attach_refuses_what_can_shrink), TEST(test_ring_goes_round))
+CHECK_MAIN(TEST(test_create_is_zeroed_and_sealed),
+           TEST(test_file_is_of_exactly_that_size_and_sealed),
+           TEST(test_attach_sees_the_same_bytes), TEST(test_attach_refuses_what_can_shrink),
+           TEST(test_ring_goes_round))

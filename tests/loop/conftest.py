@@ -1,37 +1,8 @@
-"""Every test here runs on asyncio's own loop as well: all must pass the same body.
-
-Treadle's loop runs with each of its pollers.
-"""
-
-import asyncio
+"""Every test here runs on asyncio's own loop as well: all must pass the same body."""
 
 import pytest
-import treadle
+from support.loop_fixtures import *  # noqa: F403
 from support.sockets import new_pair
-
-
-@pytest.fixture(params=["stock", "treadle", "treadle-poll"])
-def factory(request, monkeypatch):
-    if request.param == "stock":
-        return asyncio.SelectorEventLoop
-    if request.param == "treadle-poll":
-        monkeypatch.setenv("TREADLE_POLLER", "poll")
-    return treadle.new_event_loop
-
-
-@pytest.fixture
-def loop(factory):
-    loop = factory()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def native(loop):
-    """The loop, for what treadle's does and asyncio's does not."""
-    if not isinstance(loop, treadle.EventLoop):
-        pytest.skip("asyncio's own loop does not promise this")
-    return loop
 
 
 @pytest.fixture(params=["UNIX", "TCP"])

@@ -19,11 +19,7 @@ SKIPPED = {"site-packages", "__pycache__"}
 
 def make(settings: Settings) -> Section:
     """The section for these settings: one thread a core unless told otherwise."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    chosen = choose_files(root, settings.file_bytes)
-    if not chosen:
-        raise DemoError("the standard library of this Python has no source files to work on")
-    size = sum(path.stat().st_size for path in chosen) / 1e6
+    root, chosen, size = standard_library(settings.file_bytes)
     workers = settings.workers or usable_cores()
     return Section(
         key="files",
@@ -32,6 +28,15 @@ def make(settings: Settings) -> Section:
         steps=len(chosen),
         open=lambda: _opened(root, chosen, workers),
     )
+
+
+def standard_library(limit: int) -> tuple[Path, list[Path], float]:
+    """Its folder, source files of it with `limit` bytes in all at most, and their size in MB."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    chosen = choose_files(root, limit)
+    if not chosen:
+        raise DemoError("the standard library of this Python has no source files to work on")
+    return root, chosen, sum(path.stat().st_size for path in chosen) / 1e6
 
 
 def choose_files(root: Path, limit: int) -> list[Path]:

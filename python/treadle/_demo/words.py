@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sysconfig
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,20 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from treadle._demo import pools
-from treadle._demo.files import choose_files
+from treadle._demo.files import standard_library
 from treadle._demo.machine import usable_cores
-from treadle._demo.section import DemoError, Section, Settings, Side
+from treadle._demo.section import Section, Settings, Side
 
 WORD = re.compile(r"[^\W\d_]+")
 
 
 def make(settings: Settings) -> Section:
     """The section for these settings: one process a core unless told otherwise."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    chosen = choose_files(root, settings.text_bytes)
-    if not chosen:
-        raise DemoError("the standard library of this Python has no source files to work on")
-    size = sum(path.stat().st_size for path in chosen) / 1e6
+    root, chosen, size = standard_library(settings.text_bytes)
     workers = settings.workers or usable_cores()
     return Section(
         key="words",
