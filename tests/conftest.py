@@ -30,6 +30,30 @@ for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, si
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 
+# The parts of a test's name that say that it runs on the standard library's own classes; treadle's are named, too, where it needs both.
+STANDARD = {"stock", "stdlib", "asyncio's", "stdlib on stdlib futures"}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--without-standard",
+        action="store_true",
+        help="leave out the runs on the standard library's own classes, which only prove that a test demands no more than they do",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("without_standard"):
+        return
+    left_out = [item for item in items if is_standard(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not is_standard(item)]
+
+
+def is_standard(item):
+    call = getattr(item, "callspec", None)
+    return call is not None and "treadle" not in call.id and not STANDARD.isdisjoint(call.id.split("-"))
+
 
 def watch(item):
     """End the run, with the stacks of all threads, unless called again in time."""
