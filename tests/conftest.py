@@ -1,11 +1,13 @@
 """For every Python test: a hang is a failure, and the run says what it ran on."""
 
 import faulthandler
+import importlib.util
 import os
 import pathlib
 import platform
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -20,6 +22,8 @@ except ImportError:  # pytest's own affair; without it the stacks go to the capt
 # Seconds that one phase of a test may take: setup, call, teardown.  The slowest
 # needs a fraction of it; 0 turns the watch off, for a debugger.
 LIMIT = float(os.environ.get("TREADLE_TEST_TIMEOUT", "180"))
+# Seconds that this may take itself before the process is killed from outside.
+GRACE = float(os.environ.get("TREADLE_TEST_GRACE", "30"))
 
 
 # What a shell runs in the background ignores SIGINT, what nohup runs ignores SIGHUP, and that is
@@ -55,11 +59,42 @@ def is_standard(item):
     return call is not None and "treadle" not in call.id and not STANDARD.isdisjoint(call.id.split("-"))
 
 
+def load_minder():
+    """support/minder.py alone: the package needs an extension that can be imported."""
+    path = pathlib.Path(__file__).resolve().parent / "support" / "minder.py"
+    spec = importlib.util.spec_from_file_location("treadle_minder", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+minder = load_minder()
+# what the minder looks at, and the process that it minds
+phases, minded = os.path.join(tempfile.gettempdir(), f"treadle-tests-{os.getpid()}"), os.getpid()
+
+
+def stderr_of(config):
+    return config.stash.get(real_stderr, 2) if real_stderr else 2
+
+
+def pytest_sessionstart(session):
+    if LIMIT > 0:
+        # the watch comes first, and has stacks to show
+        minder.start(minded, phases, LIMIT + GRACE, stderr_of(session.config))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    # from here to the end of the process nothing else would see a hang
+    if LIMIT > 0 and minded == os.getpid():
+        minder.begin(phases)
+
+
 def watch(item):
     """End the run, with the stacks of all threads, unless called again in time."""
     if LIMIT > 0:
-        stderr = item.config.stash.get(real_stderr, 2) if real_stderr else 2
-        faulthandler.dump_traceback_later(LIMIT, exit=True, file=stderr)
+        faulthandler.dump_traceback_later(LIMIT, exit=True, file=stderr_of(item.config))
+        minder.begin(phases)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -81,6 +116,8 @@ def pytest_runtest_teardown(item, nextitem):
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+        if LIMIT > 0:
+            minder.rest(phases)
 
 
 def pytest_report_header():

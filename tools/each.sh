@@ -5,7 +5,8 @@
 #
 # An interpreter that was not asked for by name is left out, with the reason,
 # if it cannot build anything: no Python.h, no venv module.  So is EXCEPT=, which
-# somebody else takes care of.
+# somebody else takes care of.  With EACH_LIMIT= (as for timeout(1)) a command is killed
+# after that time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +15,9 @@ shift
 found=$(tools/find_python.sh all)
 [ -n "$found" ] || { echo "treadle: no supported interpreter found" >&2; exit 1; }
 mapfile -t pythons <<<"$found"
+
+limited=()
+[ -z "${EACH_LIMIT:-}" ] || limited=(timeout --kill-after=30 "$EACH_LIMIT")
 
 summary=()
 failed=0
@@ -31,7 +35,7 @@ for python in "${pythons[@]}"; do
     printf '\n=== %s on %s (%s)\n' "$name" "$python" "$version"
     start=$SECONDS
     ran=$((ran + 1))
-    if PYTHON=$python PYTHONS='' "$@"; then
+    if PYTHON=$python PYTHONS='' "${limited[@]}" "$@"; then
         outcome=passed
     else
         outcome=FAILED

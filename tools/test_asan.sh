@@ -14,8 +14,37 @@ lib=$PWD/build/lib-asan-$(basename "$(dirname "$(dirname "$py")")")
 cc=${CC:-cc}
 TREADLE_SANITIZE=address,undefined "$py" setup.py -q build --build-lib "$lib"
 
-export LD_PRELOAD
-LD_PRELOAD="$("$cc" -print-file-name=libasan.so) $("$cc" -print-file-name=libubsan.so)"
+runtime=$(readlink -f "$("$cc" -print-file-name=libasan.so)")
+
+# Have fork() wait for the run-time library's locks: see asan_fork.c.  A library without
+# these symbols is stripped, or new enough to do so itself.
+make_fork_safe() {
+    local name symbol address base flags=()
+    command -v nm >/dev/null || return 1
+    nm "$runtime" >"$lib/symbols" 2>/dev/null || return 1
+    address_of() { awk -v symbol="$1" '$3 == symbol { print "0x" $1; found = 1 } END { exit !found }' "$lib/symbols"; }
+    base=$(address_of __asan_init) || return 1
+    while read -r name symbol; do
+        address=$(address_of "$symbol") || return 1
+        flags+=("-D$name=($address-$base)")
+    done <<'NAMES'
+LOCK_THREADS _ZN6__lsan18LockThreadRegistryEv
+UNLOCK_THREADS _ZN6__lsan20UnlockThreadRegistryEv
+LOCK_ALLOCATOR _ZN6__lsan13LockAllocatorEv
+UNLOCK_ALLOCATOR _ZN6__lsan15UnlockAllocatorEv
+LOCK_STACKS _ZN11__sanitizer17StackDepotLockAllEv
+UNLOCK_STACKS _ZN11__sanitizer19StackDepotUnlockAllEv
+NAMES
+    "$cc" -O1 -Wall -shared -fPIC "${flags[@]}" -o "$lib/asan_fork.so" tests/support/asan_fork.c
+}
+
+preload="$runtime $("$cc" -print-file-name=libubsan.so)"
+if make_fork_safe; then
+    preload+=" $lib/asan_fork.so"
+else
+    echo "treadle: $runtime is used without asan_fork.c" >&2
+fi
+export LD_PRELOAD=$preload
 # Some tests start processes whose stderr nobody sees, so ASan reports to files.
 # UBSan does not listen to log_path; stderr is left uncaptured for it.
 reports=$PWD/build/asan-reports
