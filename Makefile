@@ -24,6 +24,9 @@ AREA ?=
 BENCH ?=
 export PYTHON PYTHONS
 
+# What a sanitizer has something to say about.
+NATIVE_TESTS = $(addprefix tests/,py future threads procs loop tasks sync streams regress)
+
 # Most tests wait for something most of the time.
 PARALLEL = -n $(JOBS) --dist worksteal
 
@@ -58,8 +61,8 @@ test-all: ## run the Python tests on every interpreter (PYTHONS=)
 conformance: ## run CPython's own tests of concurrent.futures and asyncio on treadle (PYTHONS=)
 	@tools/conformance.sh
 
-test-asan: ## run the Python tests on an ASan and UBSan build
-	@tools/test_asan.sh $(PARALLEL) $(PYTEST) $(TESTS)
+test-asan: ## run the Python tests of native code on an ASan and UBSan build
+	@tools/test_asan.sh $(PARALLEL) --without-standard $(PYTEST) $(or $(TESTS),$(NATIVE_TESTS))
 
 test-tsan: ## run the stress tests under TSan (PYTHON= a free-threaded interpreter built with TSan)
 	@tools/test_tsan.sh $(PYTEST) $(TESTS)

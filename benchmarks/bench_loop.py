@@ -19,6 +19,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any
 
 import ccompiler
+import cores
 import loops
 import resident
 import traffic
@@ -108,6 +109,8 @@ def rows(quick: bool) -> list[Row]:
     return [
         *(_scheduling(row, row.quick if quick else row.operations) for row in SCHEDULING),
         *(_traffic(row, quick) for row in (*ECHOES, *WEB)),
+        _in_threads("loops-tasks", "create_task and await", "tasks", 2_000 if quick else 100_000),
+        _in_threads("loops-echo", "echo of 1 KiB", "echo", 1_000 if quick else 30_000),
         _queued(100_000 if quick else 1_000_000),
         _idle(1_000 if quick else 10_000),
     ]
@@ -141,6 +144,21 @@ def _traffic(row: Traffic, quick: bool) -> Row:
         floor=None if web else Side("plain C", lambda: traffic.measure(plain, load)),
         allowance=row.allowance,
         unavailable=ccompiler.why_not() or _missing(WEB_PACKAGES.get(row.server, ())),
+    )
+
+
+def _in_threads(key: str, what: str, program: str, operations: int) -> Row:
+    def side(count: int, name: str) -> Side:
+        arguments = (program, str(count), str(operations))
+        return Side(name, lambda: in_child("loops_in_threads.py", *arguments))
+
+    return Row(
+        key=key,
+        title=f"free-threaded: {what}, 2 loops in 2 threads to 1",
+        target=1.8,
+        baseline=side(1, "1 loop"),
+        subject=side(2, "2 loops"),
+        unavailable=cores.why_no_python_on_second(),
     )
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import ccompiler
+import cores
 import memory_of_queue
 import native_job
 import resident
 import treadle
 from harness import Row, Sample, Side, Stopwatch, Unit
-from treadle._demo.machine import free_threaded_build, gil_enabled, usable_cores
 
 Executor = concurrent.futures.ThreadPoolExecutor
 ExecutorClass = type[Executor]
@@ -216,7 +216,7 @@ def rows(quick: bool) -> list[Row]:
             1.8,
             time_cpu_map,
             20 if quick else 200,
-            _why_no_cpu_map(),
+            cores.why_no_python_on_second(),
         ),
         _scaling(
             "native",
@@ -273,18 +273,8 @@ def _memory(tasks: int) -> Row:
     )
 
 
-def _why_no_cpu_map() -> str | None:
-    if not free_threaded_build():
-        return "needs a free-threaded interpreter"
-    return "the GIL is switched on" if gil_enabled() else _why_no_second_core()
-
-
 def _why_no_native() -> str | None:
-    return _why_no_second_core() or ccompiler.why_not()
-
-
-def _why_no_second_core() -> str | None:
-    return None if usable_cores() >= 2 else "needs two cores"
+    return cores.why_no_second() or ccompiler.why_not()
 
 
 def _on_stock_loop(main: Coroutine[Any, Any, Sample]) -> Sample:

@@ -38,7 +38,7 @@ def run_rounds(*arguments, **environment):
         environment["TREADLE_TASKS"] = "0"
     done = subprocess.run(
         [sys.executable, str(FOLDER / "loop_fault_program.py"), *arguments],
-        env=script_environment(**environment), capture_output=True, text=True, timeout=240,
+        env=script_environment(**environment), capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}{done.stderr}"
     outcome = json.loads(done.stdout)
