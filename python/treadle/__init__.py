@@ -28,6 +28,7 @@ from ._pool import ThreadPoolExecutor
 from ._version import __version__
 
 if _TYPE_CHECKING:
+    from ._functions import gather
     from ._loop import EventLoop, new_event_loop
     from ._policy import EventLoopPolicy, install
     from ._mp_pool import Pool
@@ -72,6 +73,7 @@ _LAZY = {
     "QueueShutDown": "_sync",
     "RLock": "_sync",
     "Semaphore": "_sync",
+    "gather": "_functions",
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
     "BrokenProcessPool": "_procs",
@@ -142,6 +144,7 @@ __all__ = [
     "ZygoteContext",
     "__version__",
     "as_completed",
+    "gather",
     "get_include",
     "install",
     "new_event_loop",

@@ -5,7 +5,7 @@ import concurrent.futures
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from concurrent.futures._base import DoneAndNotDoneFutures
 from contextvars import Context
 from socket import socket
@@ -329,6 +329,10 @@ def _init_tasks(
     values: bool,
     /,
 ) -> bool: ...
+def _init_functions() -> None: ...
+def gather(
+    *coros_or_futures: Awaitable[_T], return_exceptions: bool = False
+) -> asyncio.Future[list[Any]]: ...
 def _look_at_future(future: object, /) -> dict[str, int] | None: ...
 def _look_at_task(task: object, /) -> dict[str, int] | None: ...
 def _look_at_words(op: object, first: int, count: int, /) -> tuple[int, ...]: ...

@@ -63,6 +63,9 @@
 #define TDL_AIO_AWAITED_BY (PY_VERSION_HEX >= 0x030E0000)
 #define TDL_AIO_TASK_LINKS (PY_VERSION_HEX >= 0x030E0000)
 
+/* Tasks may be done when they are made, which gather() takes notice of. */
+#define TDL_AIO_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
+
 /* What a task calls a step that comes when it is done. */
 #if PY_VERSION_HEX >= 0x030E0000
 #define TDL_AIO_STEP_NAME "__step"

@@ -86,6 +86,8 @@ tdl_state_clear(struct tdl_state *st)
     tdl_freelist_clear(&st->tasks);
     tdl_freelist_clear(&st->task_calls);
     tdl_freelist_clear(&st->futures);
+    tdl_freelist_clear(&st->callees);
+    tdl_freelist_clear(&st->gatherings);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->objects); i++)
         Py_CLEAR(objects[i]);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->names); i++)

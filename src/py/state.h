@@ -104,6 +104,11 @@
     X(get_loop)                 \
     X(value)                    \
     X(_asyncio_future_blocking) \
+    X(_cancel_message)          \
+    X(_log_destroy_pending)     \
+    X(_make_cancelled_error)    \
+    X(create_task)              \
+    X(remove_done_callback)     \
     X(_loop)
 
 enum { TDL_STATE_NAMES = 5, TDL_STATE_HANDLES = 3 };
@@ -190,10 +195,20 @@ struct tdl_objects {
     PyObject *aio_register_task;   /* _asyncio._register_task */
     PyObject *aio_current_tasks;   /* {loop: task}; NULL where threads keep them */
     PyObject *context_kwnames;     /* ('context',) */
+    PyObject *msg_kwnames;         /* ('msg',) */
+    PyObject *loop_kwnames;        /* ('loop',) */
+    /* asyncio's functions, found on first use; see tasks/functions.h */
+    PyObject *aio_gather;
+    PyObject *aio_ensure_future;
+    PyObject *aio_current_task;
+    PyObject *aio_isfuture;
+    PyObject *aio_get_running_loop;
     PyTypeObject *EventLoop;
     PyTypeObject *Task;
     PyTypeObject *LoopFuture;
     PyTypeObject *TaskCall;
+    PyTypeObject *Callee;
+    PyTypeObject *Gathering;
     /* streams, made by _init_streams() */
     PyTypeObject *aio_reader;           /* asyncio.StreamReader */
     PyTypeObject *aio_writer;           /* asyncio.StreamWriter */
@@ -285,6 +300,9 @@ struct tdl_state {
     struct tdl_freelist tasks;
     struct tdl_freelist task_calls;
     struct tdl_freelist futures;
+    struct tdl_freelist callees;
+    struct tdl_freelist gatherings;
+    bool gather_forgets; /* whether asyncio's gather() lets go of children that outlive it */
     bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */
     _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
     PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */

@@ -1,4 +1,5 @@
 /* TaskCall: the callable that steps or wakes a task, where a callable is wanted. */
+#include "tasks/callee.h"
 #include "tasks/task.h"
 
 typedef struct {
@@ -124,6 +125,8 @@ tdl_task_of_callback(struct tdl_state *st, PyObject *callback, bool argument, Py
         TaskCallObject *call = (TaskCallObject *)callback;
         task = call->wakes == argument && call->exception == NULL ? call->task : NULL;
     }
+    else if (tdl_callee_check(st, callback))
+        return ((CalleeObject *)callback)->context == context ? callback : NULL;
     else
         task = task_of_stock(st, callback, argument);
     if (task == NULL || !tdl_task_check(st, task) || tdl_task_of(task)->context != context)

@@ -109,12 +109,13 @@ tdl_task_check(const struct tdl_state *st, PyObject *op)
            Py_IS_TYPE(op, (PyTypeObject *)st->objects.aio_task);
 }
 
-/* The same of tasks and futures. */
+/* The same of tasks and futures; but for cancel(), which is gather()'s own. */
 static inline bool
 tdl_awaited_check(const struct tdl_state *st, PyObject *op)
 {
     return tdl_task_check(st, op) || Py_IS_TYPE(op, st->objects.LoopFuture) ||
-           Py_IS_TYPE(op, (PyTypeObject *)st->objects.aio_future);
+           Py_IS_TYPE(op, (PyTypeObject *)st->objects.aio_future) ||
+           Py_IS_TYPE(op, st->objects.Gathering);
 }
 
 /* Whether `op` is an instance of asyncio's C classes or of a subclass. */

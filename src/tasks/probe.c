@@ -3,6 +3,7 @@
  * python/treadle/_tasks.py makes samples and compares what lies in them, as numbers that
  * are not followed, with what their attributes say.  If all is as expected it switches
  * native tasks on; else everything stays asyncio's. */
+#include "tasks/functions.h"
 #include "tasks/task.h"
 
 struct field {
@@ -301,7 +302,7 @@ init_tasks(PyObject *module, PyObject *args)
     find_counter(st, asyncio, make);
     Py_XSETREF(st->objects.EventLoop, (PyTypeObject *)Py_NewRef(loop_class));
     if (tdl_task_call_exec(module) < 0 || tdl_task_type_exec(module) < 0 ||
-        tdl_task_future_exec(module) < 0)
+        tdl_task_future_exec(module) < 0 || tdl_functions_types_exec(module) < 0)
         return NULL;
     st->task_ops = &tdl_task_ops;
     Py_RETURN_TRUE;
@@ -319,5 +320,5 @@ static PyMethodDef functions[] = {
 int
 tdl_tasks_exec(PyObject *module)
 {
-    return PyModule_AddFunctions(module, functions);
+    return PyModule_AddFunctions(module, functions) < 0 ? -1 : tdl_functions_exec(module);
 }

@@ -1,10 +1,15 @@
-/* Entries of the ready queue that are steps of tasks. */
+/* Entries of the ready queue that are steps of tasks, or calls of callees. */
+#include "tasks/callee.h"
 #include "tasks/task.h"
 
 /* As tdl_task_step_call() or tdl_task_wake_call(), and where it runs. */
 static PyObject *
 callback_of(struct tdl_state *st, PyObject *task, bool future, PyObject **context)
 {
+    if (tdl_callee_check(st, task)) {
+        *context = ((CalleeObject *)task)->context;
+        return Py_NewRef(task);
+    }
     *context = tdl_task_of(task)->context;
     return future ? tdl_task_wake_call(st, task) : tdl_task_step_call(st, task, NULL);
 }
@@ -44,6 +49,8 @@ static int
 run(LoopObject *loop, PyObject *task, PyObject *future)
 {
     struct tdl_state *st = loop->st;
+    if (tdl_callee_check(st, task))
+        return tdl_callee_run(loop, task, future);
     PyObject *context = Py_NewRef(tdl_task_of(task)->context);
     int r = PyContext_Enter(context);
     if (r == 0) {

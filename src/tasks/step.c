@@ -1,5 +1,5 @@
 /* Steps of a task: what asyncio's task_step() does, with its messages. */
-#include "tasks/awaited.h"
+#include "tasks/any.h"
 #include "tasks/task.h"
 
 /* Lent to the parts of one step: `task` stays alive throughout. */
@@ -111,22 +111,6 @@ await_known(struct step *s, PyObject *future)
     return r < 0 ? -1 : wait_for(s, future);
 }
 
-/* future's loop, as asyncio.futures._get_loop() finds it. */
-static PyObject *
-loop_of(struct tdl_state *st, PyObject *future)
-{
-    PyObject *method = PyObject_GetAttr(future, st->names.get_loop);
-    if (method != NULL) {
-        PyObject *loop = PyObject_CallNoArgs(method);
-        Py_DECREF(method);
-        return loop;
-    }
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError))
-        return NULL;
-    PyErr_Clear();
-    return PyObject_GetAttr(future, st->names._loop);
-}
-
 static int
 add_wake_by_method(struct step *s, PyObject *future)
 {
@@ -148,7 +132,7 @@ add_wake_by_method(struct step *s, PyObject *future)
 static int
 await_by_methods(struct step *s, PyObject *future, int blocking)
 {
-    PyObject *loop = loop_of(s->st, future);
+    PyObject *loop = tdl_any_loop(s->st, future);
     if (loop == NULL)
         return -1;
     Py_DECREF(loop);

@@ -40,10 +40,15 @@ MODULES = {
     "waitfor": (3, 11),
 }
 
-# Modules that are run once more with treadle's classes in the place of asyncio's, and those classes.
+# The functions that are treadle's in own_tasks, and the tests of them.
+FUNCTIONS = ("gather",)
+OF_FUNCTIONS = re.compile("(?i)gather")
+
+# Modules that are run once more with treadle's classes or functions in the place of asyncio's, and those.
 SWAPPED = {
     "own_locks": ("locks", ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
     "own_queues": ("queues", ("LifoQueue", "PriorityQueue", "Queue", "QueueShutDown")),
+    "own_tasks": ("tasks", FUNCTIONS),
 }
 
 # Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
@@ -128,22 +133,29 @@ def load(name, loop_class, native=None):
         classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
     if name in SWAPPED:
         classes = [swap(cls, SWAPPED[name][1]) for cls in classes]
-    if NATIVE.get(name, name) in CLOCKED:
+    if NATIVE.get(name, name) in CLOCKED or name == "own_tasks":
         for cls in classes:
             if hasattr(cls, "new_test_loop"):
                 replace_test_loop(cls, loop_class)
     names = unittest.defaultTestLoader.getTestCaseNames
-    return {f"test_{name}.{cls.__name__}.{test}": (cls, test) for cls in classes for test in names(cls)}
+    tests = {f"test_{name}.{cls.__name__}.{test}": (cls, test) for cls in classes for test in names(cls)}
+    if name == "own_tasks":
+        return {test: found for test, found in tests.items() if OF_FUNCTIONS.search(test)}
+    return tests
 
 
 def swap(cls, names):
-    """A test case that has treadle's classes of those names; its process ends with its test, so nothing is put back."""
+    """A test case that has treadle's things of those names; its process ends with its test, so nothing is put back."""
 
     def set_up_class(swapped):
         import treadle
+        from treadle import _functions
 
         for name in names:
-            setattr(asyncio, name, getattr(treadle, name))
+            ours = getattr(_functions if name in FUNCTIONS else treadle, name)
+            setattr(asyncio, name, ours)
+            if name in FUNCTIONS:
+                setattr(tasks, name, ours)
         super(swapped, swapped).setUpClass()
 
     return type(cls.__name__, (cls,), {"setUpClass": classmethod(set_up_class), "__module__": cls.__module__})

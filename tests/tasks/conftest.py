@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import treadle
+from treadle import _functions
 
 STOCK = SimpleNamespace(name="stock", loop=asyncio.SelectorEventLoop, Task=asyncio.Task, Future=asyncio.Future)
 NATIVE = SimpleNamespace(name="treadle", loop=treadle.new_event_loop, Task=treadle.Task, Future=treadle.LoopFuture)
@@ -21,6 +22,12 @@ def loop(kind):
     loop = kind.loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture(params=[asyncio, _functions], ids=["asyncio", "treadle"])
+def functions(request):
+    """Where gather() and the like are taken from: each on both kinds of loop."""
+    return request.param
 
 
 @pytest.fixture
