@@ -25,6 +25,11 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.message.startswith("Executing")]
 
 
+def about_dawdle(caplog):
+    """A busy machine may make others slow as well."""
+    return [message for message in warnings_of(caplog) if "dawdle" in message]
+
+
 @pytest.mark.parametrize(("method", "kind"), [("call_soon", "<Handle"), ("call_later", "<TimerHandle")])
 def test_slow_callback(slow, caplog, method, kind):
     def dawdle():
@@ -33,8 +38,8 @@ def test_slow_callback(slow, caplog, method, kind):
     delay = (0.001,) if method == "call_later" else ()
     getattr(slow, method)(*delay, dawdle)
     slow.run_until_complete(asyncio.sleep(0.01))
-    (message,) = warnings_of(caplog)
-    assert message.startswith(f"Executing {kind}") and "dawdle" in message and "test_debug.py" in message
+    (message,) = about_dawdle(caplog)
+    assert message.startswith(f"Executing {kind}") and "test_debug.py" in message
 
 
 def test_slow_task(slow, caplog):
@@ -42,11 +47,12 @@ def test_slow_task(slow, caplog):
         time.sleep(0.07)
 
     slow.run_until_complete(dawdle())
-    (message,) = warnings_of(caplog)
-    assert message.startswith("Executing <Task finished") and "dawdle" in message
+    (message,) = about_dawdle(caplog)
+    assert message.startswith("Executing <Task finished")
 
 
 def test_quick_callbacks_are_not_reported(slow, caplog):
+    slow.slow_callback_duration = 60  # quick is whatever is less
     slow.run_until_complete(asyncio.sleep(0.01))
     assert warnings_of(caplog) == []
 

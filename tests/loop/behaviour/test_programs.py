@@ -90,12 +90,12 @@ def test_ctrl_c_while_python_runs(preamble):
     program = """
 def work():
     print('working')
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
     while True:
         pass
 
 loop = new_loop()
 signal.signal(signal.SIGALRM, signal.default_int_handler)
-signal.setitimer(signal.ITIMER_REAL, 0.05)
 loop.call_soon(work)
 try:
     loop.run_forever()
