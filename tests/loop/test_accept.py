@@ -43,7 +43,7 @@ class Service:
         self.clients = []
 
     def connect(self):
-        self.clients.append(socket.create_connection(self.address, timeout=10))
+        self.clients.append(socket.create_connection(self.address, timeout=60))
         return self.clients[-1]
 
     @property

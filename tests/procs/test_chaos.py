@@ -241,8 +241,8 @@ def test_whatever_happens_to_workers(method, descriptors):
     pool.shutdown()
     del pool, book, chaos
     gc.collect()
-    assert eventually(lambda: children() <= before[3] or method == "zygote", 10), (SEED, children(), before)
-    assert eventually(lambda: descriptors() <= before[0] + (method == "zygote") * 4, 10), (SEED, descriptors(), before)
+    assert eventually(lambda: children() <= before[3] or method == "zygote"), (SEED, children(), before)
+    assert eventually(lambda: descriptors() <= before[0] + (method == "zygote") * 4), (SEED, descriptors(), before)
     assert shared_mappings() <= before[1], SEED
     assert resident() < before[2] + MEMORY, SEED
 
@@ -293,7 +293,7 @@ def test_the_parent_is_killed(method):
     assert pids, err
     try:
         # far from the end of what they sleep
-        assert eventually(lambda: all((stat_of(pid) or "Z")[0] == "Z" for pid in pids), 10)
+        assert eventually(lambda: all((stat_of(pid) or "Z")[0] == "Z" for pid in pids))
     finally:
         for pid in pids:
             if (stat_of(pid) or "Z")[0] != "Z":

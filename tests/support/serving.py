@@ -11,7 +11,7 @@ import time
 
 from support.scripts import script_environment
 
-LIMIT = 30.0
+LIMIT = 60.0
 
 
 @contextlib.contextmanager

@@ -125,7 +125,7 @@ def test_threads_and_coroutines_share_the_value(run):
 
 def test_acquire_sync():
     semaphore = treadle.Semaphore(1)
-    assert semaphore.acquire_sync(timeout=5) is True
+    assert semaphore.acquire_sync(timeout=60) is True
     assert semaphore.acquire_sync(timeout=0) is False
     assert semaphore.acquire_sync(timeout=0.01) is False
     threading.Timer(0.02, semaphore.release).start()

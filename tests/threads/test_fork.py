@@ -107,7 +107,7 @@ def test_inherited_pool_maps_or_refuses(native):
     # Unlike here: the standard pool leaves the work of an inherited pool undone.
     child = """
 try:
-    print("works", list(pool.map(abs, range(-3, 0), timeout=5)))
+    print("works", list(pool.map(abs, range(-3, 0), timeout=60)))
 except RuntimeError as error:
     print("refuses:", error)
 """
