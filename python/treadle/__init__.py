@@ -52,6 +52,7 @@ if _TYPE_CHECKING:
     )
     from ._shared import shared_array
     from ._native import LoopFuture, Task
+    from ._scopes import sleep
     from ._to_thread import to_thread
     from ._worker import worker_id
     from ._zygote import ZygoteContext
@@ -87,6 +88,7 @@ _LAZY = {
     "new_event_loop": "_loop",
     "run": "_runner",
     "shared_array": "_shared",
+    "sleep": "_scopes",
     "to_thread": "_to_thread",
     "worker_id": "_worker",
 }
@@ -150,6 +152,7 @@ __all__ = [
     "new_event_loop",
     "run",
     "shared_array",
+    "sleep",
     "to_thread",
     "wait",
     "worker_id",

@@ -45,6 +45,8 @@ look_for_overrides(LoopObject *self)
 {
     self->custom_time = !has_own(self, "time");
     self->plain = has_own(self, "call_soon") && has_own(self, "_timer_handle_cancelled");
+    self->untouched = self->plain && has_own(self, "call_at") && has_own(self, "call_later") &&
+                      has_own(self, "create_future") && has_own(self, "create_task");
 }
 
 void
@@ -186,23 +188,36 @@ loop_time(LoopObject *self, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble((double)tdl_clock_now() * 1e-9);
 }
 
-/* A clock that is put on the instance moves the timers too, and a call_soon() that is
- * put there wants handles. */
+static bool
+is_one_of(PyObject *name, const char *const *names)
+{
+    while (*names != NULL && PyUnicode_CompareWithASCIIString(name, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* A clock that is put on the instance moves the timers too, a call_soon() that is put
+ * there wants handles, and the others want to be called. */
 static int
 loop_setattro(PyObject *op, PyObject *name, PyObject *value)
 {
+    static const char *const scheduling[] = {"call_soon", "_timer_handle_cancelled", NULL};
+    static const char *const making[] = {"call_at", "call_later", "create_future",
+                                         "create_task", NULL};
     LoopObject *self = (LoopObject *)op;
     int r = PyObject_GenericSetAttr(op, name, value);
     bool time = PyUnicode_CompareWithASCIIString(name, "time") == 0;
-    bool soon = PyUnicode_CompareWithASCIIString(name, "call_soon") == 0 ||
-                PyUnicode_CompareWithASCIIString(name, "_timer_handle_cancelled") == 0;
-    if (r < 0 || !(time || soon))
+    bool soon = is_one_of(name, scheduling);
+    bool other = is_one_of(name, making);
+    if (r < 0 || !(time || soon || other))
         return r;
     look_for_overrides(self);
     if (value != NULL && time)
         self->custom_time = true;
     if (value != NULL && soon)
         self->plain = false;
+    if (value != NULL && (soon || other))
+        self->untouched = false;
     return 0;
 }
 

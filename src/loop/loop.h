@@ -77,6 +77,7 @@ typedef struct LoopObject {
     bool behind;      /* when the poller was asked, callbacks were ready: they come first */
     bool custom_time; /* somebody has replaced time() */
     bool plain;       /* nobody has replaced call_soon() */
+    bool untouched;   /* nor call_at(), call_later(), create_future() or create_task() */
     _Atomic bool debug;
     bool inherited;                  /* by a forked child; see loop/fork.h */
     struct tdl_ring inherited_ready; /* what was ready in the parent; strong */
@@ -149,6 +150,14 @@ PyObject *tdl_loop_make_handle(LoopObject *loop, enum tdl_handle_kind kind,
  * Returns 0 or -1 with an exception set. */
 int tdl_loop_soon(LoopObject *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *context);
+
+/* call_later(delay, ...) for native code, of a loop that is not in debug mode: `delay` is
+ * whatever can be added to a float.  Returns the handle, a new reference, or NULL. */
+PyObject *tdl_loop_call_later(LoopObject *loop, PyObject *delay,
+                              const struct tdl_request *request);
+
+/* The same of call_at(when, ...). */
+PyObject *tdl_loop_call_at(LoopObject *loop, PyObject *when, const struct tdl_request *request);
 
 /* The loop's scratch buffer: nobody's between two calls into Python.
  * Returns NULL with MemoryError set. */

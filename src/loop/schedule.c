@@ -218,10 +218,16 @@ when_given(PyObject *given, struct tdl_when *when)
 }
 
 static PyObject *
+at(LoopObject *self, PyObject *given, const struct tdl_request *request)
+{
+    struct tdl_when when;
+    return when_given(given, &when) < 0 ? NULL : schedule_at(self, request, &when);
+}
+
+static PyObject *
 call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    struct tdl_when when;
     if (tdl_loop_parse_request(self->st, "call_at", args, nargs, kwnames, "when", &request) < 0)
         return NULL;
     if (request.first == Py_None) {
@@ -229,10 +235,15 @@ call_at(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwn
         return NULL;
     }
     if (tdl_loop_check_closed(self) < 0 ||
-        (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
-        when_given(request.first, &when) < 0)
+        (self->debug && check_debug(self, &request, "call_at", true) < 0))
         return NULL;
-    return schedule_at(self, &request, &when);
+    return at(self, request.first, &request);
+}
+
+PyObject *
+tdl_loop_call_at(LoopObject *self, PyObject *when, const struct tdl_request *request)
+{
+    return tdl_loop_check_closed(self) < 0 ? NULL : at(self, when, request);
 }
 
 /* `delay` from now; whatever can be added to a float.
@@ -259,10 +270,20 @@ when_after(LoopObject *self, PyObject *delay, struct tdl_when *when)
 }
 
 static PyObject *
+after(LoopObject *self, PyObject *delay, const struct tdl_request *request)
+{
+    struct tdl_when when;
+    if (when_after(self, delay, &when) < 0)
+        return NULL;
+    PyObject *handle = schedule_at(self, request, &when);
+    Py_XDECREF(when.given);
+    return handle;
+}
+
+static PyObject *
 call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     struct tdl_request request;
-    struct tdl_when when;
     if (tdl_loop_parse_request(self->st, "call_later", args, nargs, kwnames, "delay",
                                &request) < 0)
         return NULL;
@@ -271,12 +292,15 @@ call_later(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *
         return NULL;
     }
     if (tdl_loop_check_closed(self) < 0 ||
-        (self->debug && check_debug(self, &request, "call_at", true) < 0) ||
-        when_after(self, request.first, &when) < 0)
+        (self->debug && check_debug(self, &request, "call_at", true) < 0))
         return NULL;
-    PyObject *handle = schedule_at(self, &request, &when);
-    Py_XDECREF(when.given);
-    return handle;
+    return after(self, request.first, &request);
+}
+
+PyObject *
+tdl_loop_call_later(LoopObject *self, PyObject *delay, const struct tdl_request *request)
+{
+    return tdl_loop_check_closed(self) < 0 ? NULL : after(self, delay, request);
 }
 
 static void

@@ -83,6 +83,7 @@ tdl_state_clear(struct tdl_state *st)
         tdl_freelist_clear(&st->handles[kind]);
     tdl_freelist_clear(&st->operations);
     tdl_freelist_clear(&st->awaits);
+    tdl_freelist_clear(&st->coroutines);
     tdl_freelist_clear(&st->tasks);
     tdl_freelist_clear(&st->task_calls);
     tdl_freelist_clear(&st->futures);

@@ -209,6 +209,10 @@ struct tdl_objects {
     PyTypeObject *TaskCall;
     PyTypeObject *Callee;
     PyTypeObject *Gathering;
+    /* stand-ins for asyncio's functions, made by tasks/scopes.c */
+    PyTypeObject *Coroutine;
+    PyTypeObject *CoroutineFunction;
+    PyObject *set_result_if_pending; /* a function of tasks/sleep.c */
     /* streams, made by _init_streams() */
     PyTypeObject *aio_reader;           /* asyncio.StreamReader */
     PyTypeObject *aio_writer;           /* asyncio.StreamWriter */
@@ -313,6 +317,7 @@ struct tdl_state {
     const struct tdl_stream_hooks *stream_hooks;
     unsigned stock_versions[3]; /* see streams/stock.h; changes */
     struct tdl_freelist awaits; /* dead sync/await.h objects */
+    struct tdl_freelist coroutines; /* dead tasks/coroutine.h objects */
     int aio_cell_destination;   /* closure cells of that callback */
     int aio_cell_loop;
 };

@@ -1,118 +1,10 @@
 #include "sync/await.h"
 
 #include "py/args.h"
+#include "py/coro.h"
 #include "sync/object.h"
 
 enum { NEW, WAITING, RUNNING, ENDED };
-
-/* ---- exceptions ------------------------------------------------------------------ */
-
-/* Raise StopIteration(value). */
-static void
-raise_stop(PyObject *value)
-{
-    /* as an instance: a tuple or an exception would be taken for its arguments */
-    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
-    if (stop != NULL)
-        tdl_err_put_steal(stop);
-}
-
-/* Whether it does not matter that `value` lives until the next StopIteration is raised. */
-static bool
-may_outlive(PyObject *value)
-{
-    if (PyBool_Check(value) || PyFloat_CheckExact(value))
-        return true;
-    int overflow = 1;
-    if (PyLong_CheckExact(value))
-        PyLong_AsLongAndOverflow(value, &overflow);
-    return overflow == 0;
-}
-
-/* Whether nobody else has the StopIteration made in advance, nor has marked it. */
-static bool
-is_untouched(PyObject *op)
-{
-    PyBaseExceptionObject *exc = (PyBaseExceptionObject *)op;
-    return Py_REFCNT(op) == 1 && exc->traceback == NULL && exc->context == NULL &&
-           exc->cause == NULL && exc->dict == NULL && exc->notes == NULL;
-}
-
-/* Raise StopIteration(value) for the interpreter, which only takes the value out: to make
- * an exception costs as much as all the rest, so one serves again and again. */
-static void
-raise_stop_quietly(struct tdl_state *st, PyObject *value)
-{
-    PyObject *stop = st->objects.sync_stop;
-    if (TDL_FREE_THREADED || stop == NULL || !may_outlive(value)) {
-        raise_stop(value);
-        return;
-    }
-    if (!is_untouched(stop)) {
-        raise_stop(value); /* somebody kept it: the next one is new */
-        PyObject *raised = tdl_err_take();
-        PyObject *made = PyObject_CallNoArgs(PyExc_StopIteration);
-        PyErr_Clear();
-        Py_XSETREF(st->objects.sync_stop, made);
-        if (raised != NULL)
-            tdl_err_put_steal(raised);
-        return;
-    }
-    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(value));
-    tdl_err_put_steal(Py_NewRef(stop));
-}
-
-/* Take the value out of a StopIteration that is set.  Returns a new reference, or NULL
- * if another exception is set, which stays. */
-static PyObject *
-take_stop_value(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_StopIteration))
-        return NULL;
-    PyObject *stop = tdl_err_take();
-    PyObject *value = ((PyStopIterationObject *)stop)->value;
-    Py_XINCREF(value);
-    Py_DECREF(stop);
-    return value == NULL ? Py_NewRef(Py_None) : value;
-}
-
-/* Set what throw() was called with.  Returns 0, or -1 with TypeError set. */
-static int
-set_thrown(PyObject *type, PyObject *value, PyObject *traceback)
-{
-    PyObject *exc;
-    if (traceback != NULL && traceback != Py_None && !PyTraceBack_Check(traceback)) {
-        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback object");
-        return -1;
-    }
-    if (PyExceptionInstance_Check(type))
-        exc = Py_NewRef(type);
-    else if (!PyExceptionClass_Check(type)) {
-        PyErr_Format(PyExc_TypeError,
-                     "exceptions must be classes or instances deriving from "
-                     "BaseException, not %s",
-                     Py_TYPE(type)->tp_name);
-        return -1;
-    }
-    else if (value != NULL && PyExceptionInstance_Check(value))
-        exc = Py_NewRef(value);
-    else if (value == NULL || value == Py_None)
-        exc = PyObject_CallNoArgs(type);
-    else
-        exc = PyTuple_Check(value) ? PyObject_CallObject(type, value)
-                                   : PyObject_CallOneArg(type, value);
-    if (exc == NULL)
-        return -1;
-    if (!PyExceptionInstance_Check(exc)) {
-        PyErr_Format(PyExc_TypeError, "%R does not make exceptions", type);
-        Py_DECREF(exc);
-        return -1;
-    }
-    if (traceback != NULL && traceback != Py_None)
-        PyException_SetTraceback(exc, traceback);
-    tdl_err_put_steal(exc);
-    return 0;
-}
 
 /* ---- life ------------------------------------------------------------------------ */
 
@@ -229,7 +121,7 @@ step_inner(AwaitObject *self, PyObject *thrown, PyObject **result)
     else {
         value = PyObject_CallMethodOneArg(inner, self->st->names.throw, thrown);
         r = value != NULL ? PYGEN_NEXT : PYGEN_ERROR;
-        if (value == NULL && (value = take_stop_value()) != NULL)
+        if (value == NULL && (value = tdl_coro_take_stopped()) != NULL)
             r = PYGEN_RETURN;
     }
     Py_DECREF(inner);
@@ -352,7 +244,7 @@ as_iterator(PySendResult r, PyObject *value)
 {
     if (r != PYGEN_RETURN)
         return value;
-    raise_stop(value);
+    tdl_coro_stop(value);
     Py_DECREF(value);
     return NULL;
 }
@@ -367,7 +259,7 @@ await_iternext(AwaitObject *self)
     if (r != PYGEN_RETURN)
         return value;
     if (value != Py_None) /* no exception says the same */
-        raise_stop_quietly(st, value);
+        tdl_coro_stop_quietly(st, value);
     Py_DECREF(value);
     return NULL;
 }
@@ -390,7 +282,7 @@ await_throw(AwaitObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", nargs);
         return NULL;
     }
-    if (set_thrown(args[0], nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL) < 0)
+    if (tdl_coro_set_thrown(args[0], nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL) < 0)
         return NULL;
     PyObject *value = NULL;
     PySendResult r = throw_raised(self, &value);

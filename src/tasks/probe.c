@@ -4,6 +4,7 @@
  * are not followed, with what their attributes say.  If all is as expected it switches
  * native tasks on; else everything stays asyncio's. */
 #include "tasks/functions.h"
+#include "tasks/scopes.h"
 #include "tasks/task.h"
 
 struct field {
@@ -320,5 +321,7 @@ static PyMethodDef functions[] = {
 int
 tdl_tasks_exec(PyObject *module)
 {
-    return PyModule_AddFunctions(module, functions) < 0 ? -1 : tdl_functions_exec(module);
+    if (PyModule_AddFunctions(module, functions) < 0 || tdl_functions_exec(module) < 0)
+        return -1;
+    return tdl_scopes_exec(module);
 }

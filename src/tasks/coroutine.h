@@ -1,0 +1,76 @@
+/* What native functions for coroutines return, sleep() for one: a coroutine in all that
+ * asyncio asks of one, without a frame.
+ *
+ * It does nothing before it is awaited.  Then its operation is done at once, or waits for
+ * a future, or for the next turn, or hands over to a coroutine of asyncio's own, which
+ * serves whatever is out of the ordinary.  One that is dropped while it waits gives up as
+ * a coroutine would: GeneratorExit.  The thread that awaits it. */
+#ifndef TDL_TASKS_COROUTINE_H
+#define TDL_TASKS_COROUTINE_H
+
+#include "loop/task_ops.h"
+#include "tasks/awaited.h"
+
+typedef struct CoroutineObject CoroutineObject;
+
+/* What comes of a step. */
+enum tdl_go {
+    TDL_GO_ERROR = -1, /* an exception is set */
+    TDL_GO_WAIT,       /* for `future`, which is set */
+    TDL_GO_TURN,       /* for the next turn of the loop */
+    TDL_GO_INNER,      /* go on as `inner`, which is set */
+    TDL_GO_DONE,       /* `*result` is a new reference */
+};
+
+/* How an operation goes on. */
+struct tdl_coroutine_op {
+    const char *name, *qualname;
+    /* It is awaited for the first time. */
+    enum tdl_go (*start)(CoroutineObject *self, PyObject **result);
+    /* `future` is done without an exception, or the turn is over. */
+    enum tdl_go (*wake)(CoroutineObject *self, PyObject **result);
+    /* An exception is set: it was thrown in, or `future` has it.  NULL: it is raised. */
+    enum tdl_go (*fail)(CoroutineObject *self, PyObject **result);
+    bool returns_owner; /* which then may live until the next StopIteration is raised */
+};
+
+struct CoroutineObject {
+    PyObject_HEAD
+    struct tdl_state *st;
+    const struct tdl_coroutine_op *op;
+    PyObject *owner;  /* what it is about, strong, or NULL; as the next */
+    PyObject *values[2];
+    PyObject *handle; /* strong, or NULL */
+    PyObject *future; /* strong, or NULL */
+    PyObject *inner;  /* strong, or NULL */
+    uint8_t stage;    /* see coroutine.c */
+};
+
+/* A new one, with references of its own to what is not NULL. */
+PyObject *tdl_coroutine_new(struct tdl_state *st, const struct tdl_coroutine_op *op,
+                            PyObject *owner, PyObject *first, PyObject *second);
+
+/* Go on as `made`, a coroutine that has not been started: takes the reference; NULL: an
+ * exception is set.  Returns what a step returns then. */
+enum tdl_go tdl_coroutine_become(CoroutineObject *self, PyObject *made);
+
+/* A callable that is `function` when it is called, and `stock`, a function of asyncio's,
+ * in whatever else is asked of it, so that inspect and unittest.mock take it for a coroutine
+ * function with that signature.  A new reference or NULL. */
+PyObject *tdl_coroutine_function_new(struct tdl_state *st, PyObject *stock,
+                                     vectorcallfunc function);
+
+/* What `function` gets of its callable, borrowed. */
+struct tdl_state *tdl_coroutine_function_state(PyObject *callable);
+PyObject *tdl_coroutine_function_stock(PyObject *callable);
+
+/* The running loop as one of ours that native code may use without its methods: not in
+ * debug mode, no method replaced, native tasks.  A new reference; NULL: it is not that,
+ * or none runs. */
+LoopObject *tdl_coroutine_loop(struct tdl_state *st);
+
+/* Module exec: add the types.  Each returns 0 or -1 with an exception set. */
+int tdl_coroutine_exec(PyObject *module);
+int tdl_coroutine_function_exec(PyObject *module);
+
+#endif
