@@ -52,7 +52,7 @@ if _TYPE_CHECKING:
     )
     from ._shared import shared_array
     from ._native import LoopFuture, Task
-    from ._scopes import sleep
+    from ._scopes import Timeout, sleep, timeout, timeout_at
     from ._to_thread import to_thread
     from ._worker import worker_id
     from ._zygote import ZygoteContext
@@ -89,6 +89,9 @@ _LAZY = {
     "run": "_runner",
     "shared_array": "_shared",
     "sleep": "_scopes",
+    "Timeout": "_scopes",
+    "timeout": "_scopes",
+    "timeout_at": "_scopes",
     "to_thread": "_to_thread",
     "worker_id": "_worker",
 }
@@ -142,6 +145,7 @@ __all__ = [
     "LoopFuture",
     "Task",
     "ThreadPoolExecutor",
+    "Timeout",
     "TimeoutError",
     "ZygoteContext",
     "__version__",
@@ -153,6 +157,8 @@ __all__ = [
     "run",
     "shared_array",
     "sleep",
+    "timeout",
+    "timeout_at",
     "to_thread",
     "wait",
     "worker_id",

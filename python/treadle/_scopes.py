@@ -5,10 +5,13 @@ that what is out of the ordinary, and every loop that is not treadle's.
 """
 
 import asyncio
+import asyncio.timeouts
 from typing import TYPE_CHECKING
 
 from . import _loop as _loop  # has native tasks switched on
 from . import _native
+from ._native import timeout as timeout
+from ._native import timeout_at as timeout_at
 
 _native._init_scopes()
 
@@ -16,3 +19,12 @@ if TYPE_CHECKING:
     from asyncio import sleep as sleep
 else:
     sleep = _native._make_sleep(asyncio.tasks.sleep)
+
+
+class Timeout(_native.TimeoutBase, asyncio.Timeout):  # type: ignore[misc]
+    """What timeout() and timeout_at() return; as asyncio.Timeout."""
+
+    __slots__ = ()
+
+
+_native._init_timeout(Timeout, asyncio.timeouts.Timeout, asyncio.timeouts._State)  # type: ignore[attr-defined]

@@ -14,20 +14,23 @@ init_names(struct tdl_names *names)
 }
 
 int
+tdl_state_take(PyObject *op, const struct tdl_import *wanted)
+{
+    for (; wanted->name != NULL; wanted++) {
+        Py_XSETREF(*wanted->place, PyObject_GetAttrString(op, wanted->name));
+        if (*wanted->place == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+int
 tdl_state_import(const char *module, const struct tdl_import *wanted)
 {
     PyObject *m = PyImport_ImportModule(module);
-    if (m == NULL)
-        return -1;
-    for (; wanted->name != NULL; wanted++) {
-        Py_XSETREF(*wanted->place, PyObject_GetAttrString(m, wanted->name));
-        if (*wanted->place == NULL) {
-            Py_DECREF(m);
-            return -1;
-        }
-    }
-    Py_DECREF(m);
-    return 0;
+    int r = m == NULL ? -1 : tdl_state_take(m, wanted);
+    Py_XDECREF(m);
+    return r;
 }
 
 static int

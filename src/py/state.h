@@ -109,6 +109,8 @@
     X(_make_cancelled_error)    \
     X(create_task)              \
     X(remove_done_callback)     \
+    X(_on_timeout)              \
+    X(current_task)             \
     X(_loop)
 
 enum { TDL_STATE_NAMES = 5, TDL_STATE_HANDLES = 3 };
@@ -213,6 +215,13 @@ struct tdl_objects {
     PyTypeObject *Coroutine;
     PyTypeObject *CoroutineFunction;
     PyObject *set_result_if_pending; /* a function of tasks/sleep.c */
+    PyTypeObject *TimeoutBase;
+    PyObject *Timeout;        /* treadle's class, a subclass of that; and asyncio's methods */
+    PyObject *timeout_expire; /* a function of tasks/timeout.c */
+    PyObject *stock_timeout_enter, *stock_timeout_exit, *stock_reschedule;
+    PyObject *timeout_created, *timeout_active, *timeout_expiring, *timeout_expired;
+    PyObject *timeout_exited;
+    PyObject *aio_running_loop_or_raise; /* asyncio.get_running_loop */
     /* streams, made by _init_streams() */
     PyTypeObject *aio_reader;           /* asyncio.StreamReader */
     PyTypeObject *aio_writer;           /* asyncio.StreamWriter */
@@ -315,10 +324,10 @@ struct tdl_state {
     /* What the streams above do for transports: loop/stream_hooks.h.  NULL before
      * _init_streams(). */
     const struct tdl_stream_hooks *stream_hooks;
-    unsigned stock_versions[3]; /* see streams/stock.h; changes */
-    struct tdl_freelist awaits; /* dead sync/await.h objects */
+    unsigned stock_versions[3];     /* see streams/stock.h; changes */
+    struct tdl_freelist awaits;     /* dead sync/await.h objects */
     struct tdl_freelist coroutines; /* dead tasks/coroutine.h objects */
-    int aio_cell_destination;   /* closure cells of that callback */
+    int aio_cell_destination;       /* closure cells of that callback */
     int aio_cell_loop;
 };
 
@@ -357,6 +366,9 @@ struct tdl_import {
 /* Import `module` and get its attributes `wanted`, which an entry without a name
  * ends.  Returns 0, or -1 with an exception set. */
 int tdl_state_import(const char *module, const struct tdl_import *wanted);
+
+/* The same of an object. */
+int tdl_state_take(PyObject *op, const struct tdl_import *wanted);
 
 /* Make a heap type from `spec`, keep it in `*slot`, and add it to `module`
  * under its name.  Returns 0, or -1 with an exception set. */

@@ -282,7 +282,8 @@ await_throw(AwaitObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", nargs);
         return NULL;
     }
-    if (tdl_coro_set_thrown(args[0], nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL) < 0)
+    if (tdl_coro_set_thrown(args[0], nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL) <
+        0)
         return NULL;
     PyObject *value = NULL;
     PySendResult r = throw_raised(self, &value);

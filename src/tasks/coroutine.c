@@ -2,6 +2,7 @@
 
 #include "py/args.h"
 #include "py/coro.h"
+#include "tasks/task.h"
 
 enum { NEW, WAITING, RUNNING, ENDED };
 
@@ -64,6 +65,23 @@ tdl_coroutine_loop(struct tdl_state *st)
             return loop;
     }
     Py_DECREF(running);
+    return NULL;
+}
+
+PyObject *
+tdl_coroutine_task(struct tdl_state *st, LoopObject *loop)
+{
+    PyObject *function = tdl_dict_get_name(st->objects.aio_tasks_dict, st->names.current_task);
+    Py_XDECREF(function);
+    if (function == NULL || function != st->objects.sync_current_task)
+        PyErr_Clear();
+    else {
+        PyObject *task = tdl_task_current(st, (PyObject *)loop);
+        if (task != NULL && tdl_task_check(st, task))
+            return task;
+        Py_XDECREF(task);
+        PyErr_Clear();
+    }
     return NULL;
 }
 

@@ -38,7 +38,7 @@ struct CoroutineObject {
     PyObject_HEAD
     struct tdl_state *st;
     const struct tdl_coroutine_op *op;
-    PyObject *owner;  /* what it is about, strong, or NULL; as the next */
+    PyObject *owner; /* what it is about, strong, or NULL; as the next */
     PyObject *values[2];
     PyObject *handle; /* strong, or NULL */
     PyObject *future; /* strong, or NULL */
@@ -68,6 +68,10 @@ PyObject *tdl_coroutine_function_stock(PyObject *callable);
  * debug mode, no method replaced, native tasks.  A new reference; NULL: it is not that,
  * or none runs. */
 LoopObject *tdl_coroutine_loop(struct tdl_state *st);
+
+/* The task that runs on `loop`, the running one: a new reference.  NULL, without an
+ * exception: none, or one of another kind, or somebody has replaced asyncio's function. */
+PyObject *tdl_coroutine_task(struct tdl_state *st, LoopObject *loop);
 
 /* Module exec: add the types.  Each returns 0 or -1 with an exception set. */
 int tdl_coroutine_exec(PyObject *module);

@@ -109,15 +109,9 @@ static PyMemberDef members[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_getattro, getattro},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
-    {Py_tp_members, members},
-    {Py_tp_repr, repr},
-    {Py_tp_traverse, traverse},
-    {Py_tp_dealloc, dealloc},
-    {0, NULL},
+    {Py_tp_call, PyVectorcall_Call}, {Py_tp_getattro, getattro}, {Py_tp_methods, methods},
+    {Py_tp_getset, getset},          {Py_tp_members, members},   {Py_tp_repr, repr},
+    {Py_tp_traverse, traverse},      {Py_tp_dealloc, dealloc},   {0, NULL},
 };
 
 static PyType_Spec spec = {

@@ -53,6 +53,21 @@ tdl_task_leave(struct tdl_state *st, PyObject *loop, PyObject *task)
     return 0;
 }
 
+PyObject *
+tdl_task_current(struct tdl_state *st, PyObject *loop)
+{
+    if (st->aio.running_loop != 0) {
+        PyObject **now = running(st);
+        return now[0] == loop ? Py_XNewRef(now[1]) : NULL;
+    }
+    if (st->objects.aio_current_tasks != NULL)
+        return tdl_dict_get(st->objects.aio_current_tasks, loop);
+    PyObject *task = PyObject_CallOneArg(st->objects.sync_current_task, loop);
+    if (task == Py_None)
+        Py_CLEAR(task);
+    return task;
+}
+
 /* ---- all tasks ----------------------------------------------------------------------- */
 
 static int

@@ -7,11 +7,16 @@
 
 #include "tasks/coroutine.h"
 
-/* What makes a stand-in: _make_<name>(stock).  One file each. */
+/* _make_sleep(stock): sleep(), of asyncio's. */
 PyObject *tdl_make_sleep(PyObject *module, PyObject *stock);
 
-/* The names from 'asyncio.tasks' and 'asyncio.futures' that stand-ins need, and the table
- * of what makes them.  Module exec: returns 0 or -1 with an exception set. */
+/* Getter and setter of an object that others may look at in another thread; the closure is
+ * its offset.  None stands for NULL. */
+PyObject *tdl_scope_get(PyObject *op, void *offset);
+int tdl_scope_set(PyObject *op, PyObject *value, void *offset);
+
+/* Module exec, one a file, and all of them.  Each returns 0 or -1 with an exception set. */
+int tdl_timeout_exec(PyObject *module);
 int tdl_scopes_exec(PyObject *module);
 
 #endif

@@ -54,8 +54,7 @@ start(CoroutineObject *self, PyObject **Py_UNUSED(result))
     int over = is_over(self->values[DELAY]);
     if (over != 0)
         return over < 0 ? TDL_GO_ERROR : TDL_GO_TURN;
-    LoopObject *loop =
-        is_plain(self->values[DELAY]) ? tdl_coroutine_loop(self->st) : NULL;
+    LoopObject *loop = is_plain(self->values[DELAY]) ? tdl_coroutine_loop(self->st) : NULL;
     if (loop == NULL)
         return by_stock(self);
     enum tdl_go r = wait_on(self, loop);

@@ -21,6 +21,10 @@ int tdl_task_wake(struct tdl_state *st, PyObject *task, PyObject *future);
 int tdl_task_enter(struct tdl_state *st, PyObject *loop, PyObject *task);
 int tdl_task_leave(struct tdl_state *st, PyObject *loop, PyObject *task);
 
+/* The current task of `loop`, the running one of this thread: a new reference, or NULL with or
+ * without an exception. */
+PyObject *tdl_task_current(struct tdl_state *st, PyObject *loop);
+
 /* Put `task` on the list of all tasks, or take it off.  Returns 0 or -1. */
 int tdl_task_register(struct tdl_state *st, PyObject *task);
 void tdl_task_unregister(struct tdl_state *st, PyObject *task);

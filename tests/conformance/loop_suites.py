@@ -49,6 +49,7 @@ SWAPPED = {
     "own_locks": ("locks", ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
     "own_queues": ("queues", ("LifoQueue", "PriorityQueue", "Queue", "QueueShutDown")),
     "own_tasks": ("tasks", FUNCTIONS),
+    "own_timeouts": ("timeouts", ("Timeout", "sleep", "timeout", "timeout_at")),
 }
 
 # Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
