@@ -60,7 +60,8 @@ cancel_timer(TimeoutObject *self)
 static bool
 is_plain(PyObject *when)
 {
-    return when == NULL || when == Py_None || PyFloat_CheckExact(when) || PyLong_CheckExact(when);
+    return when == NULL || when == Py_None || PyFloat_CheckExact(when) ||
+           PyLong_CheckExact(when);
 }
 
 /* Have it expire at `when`, which is plain.  Returns 0 or -1 with an exception set. */
@@ -91,7 +92,8 @@ start_timer(TimeoutObject *self, LoopObject *loop, PyObject *when)
 static PyObject *
 expire(PyObject *Py_UNUSED(module), PyObject *timeout)
 {
-    return PyObject_CallMethodNoArgs(timeout, ((TimeoutObject *)timeout)->st->names._on_timeout);
+    return PyObject_CallMethodNoArgs(timeout,
+                                     ((TimeoutObject *)timeout)->st->names._on_timeout);
 }
 
 static PyObject *
@@ -102,8 +104,9 @@ reschedule(TimeoutObject *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
     if (tdl_args_parse("Timeout.reschedule", args, nargs, kwnames, names, 1, 1, &when) < 0)
         return NULL;
     struct tdl_objects *o = &self->st->objects;
-    LoopObject *loop =
-        is_plain(when) && self->state == o->timeout_active ? tdl_coroutine_loop(self->st) : NULL;
+    LoopObject *loop = is_plain(when) && self->state == o->timeout_active
+                           ? tdl_coroutine_loop(self->st)
+                           : NULL;
     if (loop == NULL)
         return PyObject_CallFunctionObjArgs(o->stock_reschedule, self, when, NULL);
     put_steal(self, &self->when, Py_NewRef(when));
@@ -159,8 +162,8 @@ enter(CoroutineObject *coroutine, PyObject **result)
 static PyObject *
 aenter(TimeoutObject *self, PyObject *Py_UNUSED(ignored))
 {
-    static const struct tdl_coroutine_op op = {"__aenter__", "Timeout.__aenter__", enter,
-                                               NULL,         NULL,                 true};
+    static const struct tdl_coroutine_op op = {
+        "__aenter__", "Timeout.__aenter__", enter, NULL, NULL, true};
     if (!is_exact(self))
         return PyObject_CallOneArg(self->st->objects.stock_timeout_enter, (PyObject *)self);
     return tdl_coroutine_new(self->st, &op, (PyObject *)self, NULL, NULL);
@@ -192,8 +195,8 @@ aexit_by_stock(TimeoutObject *self, PyObject *const *args, Py_ssize_t nargs, PyO
 static PyObject *
 aexit(TimeoutObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const struct tdl_coroutine_op op = {"__aexit__", "Timeout.__aexit__", leave,
-                                               NULL,        NULL,                false};
+    static const struct tdl_coroutine_op op = {
+        "__aexit__", "Timeout.__aexit__", leave, NULL, NULL, false};
     tdl_coro_forget(self->st, (PyObject *)self);
     if (nargs != 3 || kwnames != NULL || !is_exact(self) ||
         self->state != self->st->objects.timeout_active)
@@ -341,14 +344,10 @@ dealloc(TimeoutObject *self)
 }
 
 static PyType_Slot slots[] = {
-    {Py_tp_new, timeout_new},
-    {Py_tp_init, timeout_init},
-    {Py_tp_methods, timeout_methods},
-    {Py_tp_getset, timeout_getset},
-    {Py_tp_traverse, traverse},
-    {Py_tp_clear, clear},
-    {Py_tp_dealloc, dealloc},
-    {0, NULL},
+    {Py_tp_new, timeout_new},         {Py_tp_init, timeout_init},
+    {Py_tp_methods, timeout_methods}, {Py_tp_getset, timeout_getset},
+    {Py_tp_traverse, traverse},       {Py_tp_clear, clear},
+    {Py_tp_dealloc, dealloc},         {0, NULL},
 };
 
 static PyType_Spec spec = {
@@ -388,12 +387,10 @@ timeout_at(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *
 static int
 import_states(struct tdl_objects *o, PyObject *states)
 {
-    const struct tdl_import wanted[] = {{"CREATED", &o->timeout_created},
-                                        {"ENTERED", &o->timeout_active},
-                                        {"EXPIRING", &o->timeout_expiring},
-                                        {"EXPIRED", &o->timeout_expired},
-                                        {"EXITED", &o->timeout_exited},
-                                        {NULL, NULL}};
+    const struct tdl_import wanted[] = {
+        {"CREATED", &o->timeout_created},   {"ENTERED", &o->timeout_active},
+        {"EXPIRING", &o->timeout_expiring}, {"EXPIRED", &o->timeout_expired},
+        {"EXITED", &o->timeout_exited},     {NULL, NULL}};
     return tdl_state_take(states, wanted);
 }
 
@@ -436,6 +433,7 @@ int
 tdl_timeout_exec(PyObject *module)
 {
     PyTypeObject **slot = &tdl_state_of(module)->objects.TimeoutBase;
-    return tdl_state_add_type(module, &spec, slot) < 0 ? -1
-                                                       : PyModule_AddFunctions(module, functions);
+    return tdl_state_add_type(module, &spec, slot) < 0
+               ? -1
+               : PyModule_AddFunctions(module, functions);
 }
