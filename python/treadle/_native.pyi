@@ -181,12 +181,23 @@ class MapIterator(Generic[_T]):
 # ---- process pools -----------------------------------------------------------------
 
 @type_check_only
+class _WorkerStats(TypedDict):
+    worker: int
+    pid: int
+    queued: int
+    running: bool
+    done: int
+    busy: float
+
 class _ProcStats(TypedDict):
     queued: int
     running: int
     done: int
     workers: int
     idle: int
+    wait: _Histogram
+    run: _Histogram
+    per_worker: list[_WorkerStats]
 
 @final
 class ProcPool:
@@ -201,7 +212,7 @@ class ProcPool:
     def _worker_started(self, index: int, pid: int, /) -> None: ...
     def _worker_failed(self, index: int, /) -> None: ...
     def _dispatch(self) -> int | None: ...
-    def _bury(self, index: int, /) -> tuple[int, bool, Any, float, int, bool, int]: ...
+    def _bury(self, index: int, /) -> tuple[int, bool, Any, float, int, bool, int, bool]: ...
     def _shrink(self, workers: int, /) -> None: ...
     def _settle(self, exception: BaseException | None, /) -> None: ...
     def _break(self, reason: str, make: Callable[[], BaseException], /) -> None: ...
@@ -239,7 +250,14 @@ class ProcessPoolBase:
         /,
     ) -> ProcMap[_T]: ...
     def _setup(
-        self, max_workers: int, max_tasks: int, respawn: bool, pickler: Any, /
+        self,
+        max_workers: int,
+        max_tasks: int,
+        respawn: bool,
+        pickler: Any,
+        idle_timeout: float,
+        min_workers: int,
+        /,
     ) -> ProcPool: ...
 
 # The items and results of one map(), and some of them; they have no methods.

@@ -98,7 +98,10 @@ class _Manager:
         if self.relay is not None:
             self.relay.start()
         while (index := self.pool._dispatch()) is not None:
-            self.worker_ended(index)
+            if index < 0:
+                self.add_worker()
+            else:
+                self.worker_ended(index)
         for process in list(self.processes.values()):
             process.join()
         if self.relay is not None:
@@ -106,7 +109,7 @@ class _Manager:
 
     def worker_ended(self, index: int) -> None:
         bury = self.pool._bury(index)
-        pid, expected, function, seconds, retries, was_ready, ending = bury
+        pid, expected, function, seconds, retries, was_ready, ending, was_idle = bury
         process = self.processes.pop(pid, None)
         exitcode = None
         if process is not None:
@@ -116,7 +119,8 @@ class _Manager:
         if ending:
             self.pool._settle(self.error_of_ending(ending, function, seconds))
         elif expected and function is None:
-            pass
+            if was_idle:
+                return  # until there is work for one: see add_worker()
         elif self.may_replace(was_ready, exitcode):
             self.settle(pid, exitcode, function, seconds, retries)
         else:
@@ -132,6 +136,10 @@ class _Manager:
             self.unready += 1
         killed = exitcode is not None and exitcode < 0
         return self.respawn and (was_ready or (killed and self.unready <= _UNREADY_MOST))
+
+    def add_worker(self) -> None:
+        """There is work, and workers that were idle have ended."""
+        self.replace_worker(self.executor())
 
     def replace_worker(self, executor: "ProcessPoolExecutor | None") -> None:
         cause = None
@@ -247,6 +255,9 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
     affinity: the CPUs that workers may run on; None: those of this process.
     worker_logs: handle workers' log records here, by this process's handlers: True
         from the level of the root logger on, or a level.
+    idle_timeout: seconds after which a worker without work ends; None: never. Others
+        are started when tasks need them. Not with "fork"; without mp_context a zygote.
+    min_workers: how many workers stay however long they are idle.
     """
 
     def __init__(
@@ -264,17 +275,28 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         library_threads: int | str | None = "auto",
         affinity: Iterable[int] | None = None,
         worker_logs: bool | int | str = False,
+        idle_timeout: float | None = None,
+        min_workers: int = 0,
     ) -> None:
         _standard._check_system_limits()
         if max_workers is None:
             max_workers = _default_workers()
         elif max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        mp_context = _workers.choose_context(mp_context, max_tasks_per_child, preload)
+        self._check_idle(idle_timeout, min_workers, max_workers)
+        comes_and_goes = idle_timeout is not None
+        mp_context = _workers.choose_context(
+            mp_context, max_tasks_per_child, preload, comes_and_goes
+        )
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         forks = mp_context.get_start_method(allow_none=False) == "fork"
         self._check_max_tasks(max_tasks_per_child, forks)
+        if comes_and_goes and forks:
+            raise ValueError(
+                "idle_timeout is incompatible with the 'fork' multiprocessing start method, which "
+                "would fork this process while it has threads; supply a different mp_context."
+            )
         if on_crash not in ("break", "respawn"):
             raise ValueError(f"on_crash must be 'break' or 'respawn', not {on_crash!r}")
         self._max_workers = max_workers
@@ -303,7 +325,12 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         self._broken: bool | str = False  # type: ignore[assignment]
         self._force_shutting_down = False
         self._pool = self._setup(
-            max_workers, max_tasks_per_child or 0, on_crash == "respawn", None
+            max_workers,
+            max_tasks_per_child or 0,
+            on_crash == "respawn",
+            None,
+            -1.0 if idle_timeout is None else idle_timeout,
+            min_workers,
         )
 
     @staticmethod
@@ -319,6 +346,15 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
                 "max_tasks_per_child is incompatible with the 'fork' multiprocessing start "
                 "method; supply a different mp_context."
             )
+
+    @staticmethod
+    def _check_idle(idle_timeout: float | None, min_workers: int, max_workers: int) -> None:
+        if idle_timeout is not None and not idle_timeout >= 0:
+            raise ValueError("idle_timeout must be None or a number of seconds >= 0")
+        if not isinstance(min_workers, int):
+            raise TypeError("min_workers must be an integer")
+        if not 0 <= min_workers <= max_workers:
+            raise ValueError("min_workers must be from 0 to max_workers")
 
     # Called by the native side when a task comes and no worker is idle.
     def _spawn_worker(self) -> None:

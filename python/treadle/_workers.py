@@ -29,13 +29,15 @@ def choose_context(
     mp_context: "context.BaseContext | str | None",
     max_tasks_per_child: int | None = None,
     preload: Iterable[str] | None = None,
+    comes_and_goes: bool = False,
 ) -> Any:
     """The multiprocessing context of a pool.
 
     ``mp_context`` may be a context, the name of a start method, or ``"zygote"``.
     None is what the standard pool of this version takes, with a zygote in the place
     of ``forkserver``, and of ``spawn`` where that is chosen for max_tasks_per_child.
-    ``preload`` asks for a zygote. ValueError if the two contradict each other.
+    ``preload`` asks for a zygote, and so does ``comes_and_goes`` where that is fork:
+    workers are started at any time. ValueError if the two contradict each other.
     """
     if preload is not None:
         if isinstance(mp_context, ZygoteContext) or mp_context not in (None, "zygote"):
@@ -50,6 +52,8 @@ def choose_context(
     if max_tasks_per_child is not None:
         return _zygote_for("spawn")
     default = get_context()
+    if comes_and_goes and default.get_start_method() == "fork":
+        return _zygote_for("forkserver")
     return _zygote_for("forkserver") if default.get_start_method() == "forkserver" else default
 
 

@@ -34,6 +34,7 @@ struct tdl_frame {
     uint16_t flags;
     uint32_t task;
     uint32_t function;
+    int64_t submitted; /* of a call: when; core/clock.h */
 };
 
 /* The largest payload of one frame in `channel`: several fit into the ring. */

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-enum { MAGIC = 0x7472646c, VERSION = 1 };
+enum { MAGIC = 0x7472646c, VERSION = 2 };
 
 static int
 map_rings(struct tdl_link *link)

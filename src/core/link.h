@@ -11,6 +11,7 @@
 #define TDL_CORE_LINK_H
 
 #include "core/channel.h"
+#include "core/histogram.h"
 #include "core/segment.h"
 
 enum { TDL_LINK_TASKS = 1024 };
@@ -38,6 +39,8 @@ struct tdl_link_shared {
     _Atomic uint32_t running;            /* number of the task + 1, 0: none */
     _Atomic int64_t since;               /* when it began; core/clock.h */
     _Atomic uint32_t full;               /* not 0: it has more memory than it may have */
+    struct tdl_histogram wait; /* of the tasks that it has run: from submit to begin */
+    struct tdl_histogram run;  /* and from there to the outcome */
     alignas(64) _Atomic uint32_t tasks[TDL_LINK_TASKS];
 };
 

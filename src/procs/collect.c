@@ -88,6 +88,7 @@ take_frame(ProcPoolObject *pool, struct tdl_proc *proc, const struct tdl_frame *
         if (proc->state == TDL_PROC_STARTING)
             proc->state = TDL_PROC_READY;
         proc->was_ready = true;
+        pool->grow_asked = false;
         return 0;
     case TDL_FRAME_RESULT:
     case TDL_FRAME_RAISED:
@@ -121,6 +122,7 @@ drain_locked(ProcPoolObject *pool, struct tdl_proc *proc, struct tdl_wakes *wake
         proc->state == TDL_PROC_READY)
         tdl_procs_retire_locked(pool, proc, wakes);
     tdl_procs_update_locked(pool, proc);
+    tdl_procs_note_idle_locked(pool, proc, wakes);
 }
 
 void

@@ -70,7 +70,8 @@ drop_outgoing_locked(ProcPoolObject *pool, struct tdl_proc *proc)
 
 /* _bury(index): forget a worker whose process has ended.
  * Returns (pid, whether that was expected, what it ran or None, for how many seconds,
- * reruns left, whether it had reported that it was ready, why we killed it). */
+ * reruns left, whether it had reported that it was ready, why we killed it, whether it was
+ * told to end because it was idle). */
 static PyObject *
 pool_bury(ProcPoolObject *pool, PyObject *arg)
 {
@@ -92,11 +93,14 @@ pool_bury(ProcPoolObject *pool, PyObject *arg)
     int ending = victim != NULL ? (int)victim->ending : 0;
     int64_t since = atomic_load_explicit(&proc->link.shared->since, memory_order_relaxed);
     bool corrupt = proc->corrupt;
+    tdl_histogram_merge(&pool->wait, &proc->link.shared->wait);
+    tdl_histogram_merge(&pool->run, &proc->link.shared->run);
     tdl_lock_release(&pool->lock);
     double seconds = (double)(tdl_clock_now() - since) / 1e9;
     PyObject *info = Py_BuildValue(
-        "(lONdiOi)", proc->pid, proc->killed && !corrupt ? Py_True : Py_False, callable,
-        victim != NULL ? seconds : 0.0, retries, proc->was_ready ? Py_True : Py_False, ending);
+        "(lONdiOiO)", proc->pid, proc->killed && !corrupt ? Py_True : Py_False, callable,
+        victim != NULL ? seconds : 0.0, retries, proc->was_ready ? Py_True : Py_False, ending,
+        proc->retired ? Py_True : Py_False);
     tdl_procs_free_proc(proc);
     return info;
 }

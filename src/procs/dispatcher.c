@@ -52,6 +52,7 @@ note_death(ProcPoolObject *pool, uint32_t index)
         proc->killed = true; /* it has run as many as it was to */
     proc->state = TDL_PROC_DEAD;
     pool->proc_count--;
+    pool->grow_asked = false;
     tdl_procs_update_locked(pool, proc);
     tdl_lock_release(&pool->lock);
 }
@@ -131,7 +132,9 @@ trim(ProcPoolObject *pool)
 static int
 sleep_for_events(ProcPoolObject *pool)
 {
-    int64_t next = tdl_procs_check_limits(pool);
+    int64_t next = tdl_procs_check_limits(pool), idle = tdl_procs_check_idle(pool);
+    if (idle < next)
+        next = idle;
     struct epoll_event events[EVENTS];
     bool sleep = atomic_load_explicit(&pool->outstanding, memory_order_seq_cst) == 0 ||
                  atomic_load_explicit(&pool->collecting, memory_order_seq_cst) != 0 ||
@@ -161,8 +164,19 @@ collect_all(ProcPoolObject *pool)
     tdl_procs_leave_collector(pool);
 }
 
-/* Returns the index of a worker that has ended, -1 if tasks are to be delivered, -2 when
- * all is done.  Thread state: detached. */
+/* Whether to ask for a worker: once, until one has come or gone. */
+static bool
+should_grow(ProcPoolObject *pool)
+{
+    if (pool->grow_asked || !tdl_procs_wants_worker(pool))
+        return false;
+    pool->grow_asked = true;
+    return true;
+}
+
+/* Returns the index of a worker that has ended, or one of these.  Thread state: detached. */
+enum { DELIVER = -1, FINISHED = -2, GROW = -3 };
+
 static int
 run_detached(ProcPoolObject *pool)
 {
@@ -170,9 +184,11 @@ run_detached(ProcPoolObject *pool)
         collect_all(pool);
         if (atomic_load_explicit(&pool->over_count, memory_order_acquire) > 0 ||
             tdl_procs_is_hungry(pool))
-            return -1;
+            return DELIVER;
         if (look_around(pool))
-            return -2;
+            return FINISHED;
+        if (should_grow(pool))
+            return GROW;
         int died = sleep_for_events(pool);
         if (died >= 0) {
             note_death(pool, (uint32_t)died);
@@ -182,7 +198,8 @@ run_detached(ProcPoolObject *pool)
 }
 
 /* _dispatch(): work until Python has to do something.  Returns the index of a worker
- * whose process has ended, or None when the pool is closed and empty. */
+ * whose process has ended, -1 if one more is needed, or None when the pool is closed and
+ * empty. */
 static PyObject *
 pool_dispatch(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
 {
@@ -192,9 +209,9 @@ pool_dispatch(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
         PyEval_RestoreThread(tstate);
         tdl_procs_deliver(pool, true);
         tdl_procs_feed_hungry(pool);
-        if (r >= 0)
-            return PyLong_FromLong(r);
-        if (r == -2)
+        if (r >= 0 || r == GROW)
+            return PyLong_FromLong(r >= 0 ? r : -1);
+        if (r == FINISHED)
             Py_RETURN_NONE;
     }
 }

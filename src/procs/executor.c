@@ -1,4 +1,5 @@
 /* ProcessPoolBase: the native side of treadle.ProcessPoolExecutor. */
+#include "core/clock.h"
 #include "procs/map.h"
 #include "procs/procs.h"
 #include "py/args.h"
@@ -32,10 +33,13 @@ static int
 start_worker(ProcessPoolObject *self)
 {
     ProcPoolObject *pool = self->pool;
-    if (pool->proc_count >= atomic_load_explicit(&pool->max_workers, memory_order_relaxed))
+    uint32_t most = atomic_load_explicit(&pool->max_workers, memory_order_relaxed);
+    if (pool->proc_count >= most && pool->idle_ns == TDL_NEVER)
         return 0;
     bool idle = false;
     tdl_lock_acquire(&pool->lock);
+    if (pool->idle_ns != TDL_NEVER)
+        idle = tdl_procs_live_locked(pool) >= most;
     for (int i = 0; i < TDL_BOARD_WORDS && !idle; i++)
         for (uint64_t left = pool->idle[i]; left != 0 && !idle; left &= left - 1)
             idle = pool->procs[i * 64 + __builtin_ctzll(left)]->next > 0;
@@ -79,6 +83,19 @@ encode(ProcPoolObject *pool, struct tdl_task *task, PyObject *const *args, Py_ss
     return 0;
 }
 
+/* The worker that was idle has been told to end before it could have the task.  The
+ * dispatcher would start another when that has ended, but only as long as the executor
+ * exists. */
+static void
+start_after_all(ProcessPoolObject *self)
+{
+    PyObject *r =
+        PyObject_CallMethodNoArgs((PyObject *)self, self->pool->st->names._spawn_worker);
+    if (r == NULL)
+        PyErr_Clear(); /* the dispatcher tries again, and fails the task if it has to */
+    Py_XDECREF(r);
+}
+
 static PyObject *
 submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
        const struct options *options)
@@ -99,6 +116,8 @@ submit(ProcessPoolObject *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
             tdl_codec_keep(task->call.data, task->call.size);
         tdl_future_set_job(future, task);
         tdl_procs_submit(pool, task);
+        if (tdl_procs_wants_worker(pool))
+            start_after_all(self);
     }
     else if (task != NULL)
         tdl_task_unref(task);
@@ -179,14 +198,18 @@ executor_map(ProcessPoolObject *self, PyObject *args)
     return map;
 }
 
-/* _setup(max_workers, max_tasks, respawn, pickler): returns the pool. */
+/* _setup(max_workers, max_tasks, respawn, pickler, idle_timeout, min_workers): returns the
+ * pool; `idle_timeout` in seconds, below 0: none. */
 static PyObject *
 executor_setup(ProcessPoolObject *self, PyObject *args)
 {
     unsigned max_workers, max_tasks;
+    unsigned min_workers;
     int respawn;
     PyObject *pickler;
-    if (!PyArg_ParseTuple(args, "IIpO:_setup", &max_workers, &max_tasks, &respawn, &pickler))
+    double idle_timeout;
+    if (!PyArg_ParseTuple(args, "IIpOdI:_setup", &max_workers, &max_tasks, &respawn, &pickler,
+                          &idle_timeout, &min_workers))
         return NULL;
     struct tdl_state *st = tdl_state_by_type(Py_TYPE(self));
     if (st == NULL)
@@ -196,6 +219,9 @@ executor_setup(ProcessPoolObject *self, PyObject *args)
         return NULL;
     pool->max_tasks = max_tasks;
     pool->respawn = respawn;
+    if (idle_timeout >= 0 && idle_timeout < 9e9)
+        pool->idle_ns = (int64_t)(idle_timeout * 1e9);
+    pool->min_workers = min_workers;
     atomic_store_explicit(&pool->max_workers, max_workers, memory_order_relaxed);
     if (self->pool != NULL)
         tdl_procs_close(self->pool);
@@ -223,8 +249,12 @@ static PyMethodDef executor_methods[] = {
     {"_setup", (PyCFunction)executor_setup, METH_VARARGS, NULL},
     {"stats", (PyCFunction)executor_stats, METH_NOARGS,
      "stats($self, /)\n--\n\n"
-     "Return figures of this moment: queued, running and done tasks (a chunk of a map\n"
-     "is one task), workers, and how many of them are idle."},
+     "Return figures of this moment, as a dict: queued, running and done tasks (a chunk of\n"
+     "a map is one task); workers, and how many of them are idle; wait and run, histograms\n"
+     "in seconds of the time from submit() until a worker begins, and from there to the\n"
+     "outcome; per_worker, a list of dicts with the number of the worker, its pid, tasks\n"
+     "queued with it, whether it is running one, how many it has done, and the seconds\n"
+     "for which it was busy. What workers have done that have ended is in the histograms."},
     {NULL, NULL, 0, NULL},
 };
 

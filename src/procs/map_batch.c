@@ -21,6 +21,8 @@ become_hungry(ProcBatchObject *batch)
         *last = (ProcBatchObject *)Py_NewRef(batch);
     }
     tdl_lock_release(&pool->lock);
+    if (tdl_procs_wants_worker(pool))
+        tdl_procs_ring(pool);
 }
 
 static void
@@ -502,6 +504,7 @@ tdl_procs_batch_new(ProcPoolObject *pool, PyObject *function, PyObject *items,
     if (batch == NULL)
         return NULL;
     batch->pool = (ProcPoolObject *)Py_NewRef(pool);
+    tdl_procs_begin_map(pool);
     batch->function = Py_NewRef(function);
     batch->star = options->star;
     batch->unordered = options->unordered;
@@ -551,6 +554,8 @@ batch_dealloc(ProcBatchObject *batch)
     }
     Py_CLEAR(batch->function);
     Py_CLEAR(batch->error);
+    if (batch->pool != NULL)
+        tdl_procs_end_map(batch->pool);
     Py_CLEAR(batch->pool);
     type->tp_free(batch);
     Py_DECREF(type);

@@ -162,30 +162,7 @@ pool_worker_failed(ProcPoolObject *pool, PyObject *arg)
     Py_RETURN_NONE;
 }
 
-/* ---- figures ------------------------------------------------------------------------ */
-
-static PyObject *
-pool_stats(ProcPoolObject *pool, PyObject *Py_UNUSED(ignored))
-{
-    size_t idle = 0, running = 0, sent = 0;
-    tdl_lock_acquire(&pool->lock);
-    for (uint32_t i = 0; i < pool->proc_end; i++) {
-        struct tdl_proc *proc = pool->procs[i];
-        if (proc == NULL || proc->state == TDL_PROC_DEAD)
-            continue;
-        idle += proc->inflight == 0;
-        sent += proc->inflight;
-        running += proc->inflight > 0 &&
-                   atomic_load_explicit(&proc->link.shared->running, memory_order_relaxed) != 0;
-    }
-    size_t queued = pool->queue.count + (sent > running ? sent - running : 0);
-    uint32_t workers = pool->proc_count;
-    uint64_t done = pool->done;
-    tdl_lock_release(&pool->lock);
-    return Py_BuildValue("{s:n,s:n,s:K,s:I,s:n}", "queued", (Py_ssize_t)queued, "running",
-                         (Py_ssize_t)running, "done", (unsigned long long)done, "workers",
-                         workers, "idle", (Py_ssize_t)idle);
-}
+/* ---- from Python -------------------------------------------------------------------- */
 
 /* _shrink(workers): have workers end until there are so many. */
 static PyObject *
@@ -228,7 +205,6 @@ static PyMethodDef pool_methods[] = {
     {"_worker_started", (PyCFunction)pool_worker_started, METH_VARARGS, NULL},
     {"_worker_failed", (PyCFunction)pool_worker_failed, METH_O, NULL},
     {"_shrink", (PyCFunction)pool_shrink, METH_O, NULL},
-    {"stats", (PyCFunction)pool_stats, METH_NOARGS, NULL},
     {"wakeup", (PyCFunction)pool_wakeup, METH_NOARGS,
      "wakeup($self, /)\n--\n\n"
      "Accept no more tasks and end once all are done: what the standard library's\n"
@@ -263,6 +239,7 @@ tdl_procs_new(struct tdl_state *st, PyObject *pickler)
     pool->epoll = -1;
     pool->board_segment.fd = -1;
     pool->doorbell = (struct tdl_wakeup){.read_fd = -1, .write_fd = -1};
+    pool->idle_ns = pool->idle_check = TDL_NEVER;
     tdl_lock_init(&pool->lock);
     tdl_tasks_init(&pool->queue);
     tdl_tasks_init(&pool->over);
@@ -362,7 +339,8 @@ tdl_procs_pool_exec(PyObject *module)
 {
     struct tdl_objects *o = &tdl_state_of(module)->objects;
     if (tdl_state_add_type(module, &pool_spec, &o->ProcPool) < 0 ||
-        tdl_state_add_methods(o->ProcPool, tdl_procs_dispatcher_methods) < 0)
+        tdl_state_add_methods(o->ProcPool, tdl_procs_dispatcher_methods) < 0 ||
+        tdl_state_add_methods(o->ProcPool, tdl_procs_stats_methods) < 0)
         return -1;
     return tdl_state_add_methods(o->ProcPool, tdl_procs_crash_methods);
 }

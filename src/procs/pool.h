@@ -51,9 +51,11 @@ struct tdl_proc {
     struct tdl_bytes incoming; /* parts of an outcome; the collector's */
     uint8_t *known;            /* bits: numbers of functions that it has been told */
     uint32_t known_count;
-    bool was_ready; /* its initializer has succeeded */
-    bool corrupt;   /* its ring made no sense: to be killed */
-    bool killed;    /* we have killed it */
+    bool was_ready;     /* its initializer has succeeded */
+    bool corrupt;       /* its ring made no sense: to be killed */
+    bool killed;        /* we have killed it */
+    bool retired;       /* it was told to end because it had nothing to do */
+    int64_t idle_since; /* while its bit in `idle` is set; for pools with an idle_timeout */
 };
 
 /* Messages of some kilobytes come in numbers; fresh memory for each would be paid for
@@ -99,10 +101,16 @@ struct ProcPoolObject {
     _Atomic uint32_t max_workers;
     uint32_t serials; /* of workers, ever */
     uint64_t done;
-    uint32_t max_tasks; /* for each worker; 0: no limit */
-    bool respawn;       /* on_crash="respawn" */
-    int epoll;          /* what the dispatcher waits on; fixed while open */
-    PyObject *reason;   /* strong: why it is broken, or NULL; the object's lock */
+    struct tdl_histogram wait, run; /* of workers that are no more */
+    uint32_t max_tasks;             /* for each worker; 0: no limit */
+    bool respawn;                   /* on_crash="respawn" */
+    int64_t idle_ns;                /* after which an idle worker ends, or TDL_NEVER; fixed */
+    int64_t idle_check;             /* when to look for such workers, or TDL_NEVER */
+    uint32_t min_workers;           /* that do not end for that; fixed */
+    uint32_t maps;                  /* that exist */
+    bool grow_asked;  /* for a worker, and none has come or gone since; the collector's lock */
+    int epoll;        /* what the dispatcher waits on; fixed while open */
+    PyObject *reason; /* strong: why it is broken, or NULL; the object's lock */
 };
 
 /* Workers to be woken once the lock is released. */
@@ -140,6 +148,9 @@ void tdl_procs_flush_locked(ProcPoolObject *pool, struct tdl_proc *proc,
 
 /* Set the worker's bits in `idle` and `room` anew. */
 void tdl_procs_update_locked(ProcPoolObject *pool, struct tdl_proc *proc);
+
+/* How many workers there are that were not told to end. */
+uint32_t tdl_procs_live_locked(ProcPoolObject *pool);
 
 /* Have workers end until there are `workers`. */
 void tdl_procs_shrink_locked(ProcPoolObject *pool, uint32_t workers, struct tdl_wakes *wakes);
@@ -186,6 +197,24 @@ bool tdl_procs_stop_locked(ProcPoolObject *pool, struct tdl_task *task);
 
 /* The dispatcher: stop what has run for too long.  Returns when to come again. */
 int64_t tdl_procs_check_limits(ProcPoolObject *pool);
+
+/* ---- idle.c: workers that have nothing to do --------------------------------------------- */
+
+/* A worker may have become idle: see to it that it is looked at. */
+void tdl_procs_note_idle_locked(ProcPoolObject *pool, struct tdl_proc *proc,
+                                struct tdl_wakes *wakes);
+
+/* The dispatcher: tell workers to end that were idle for too long.  Returns when to come
+ * again. */
+int64_t tdl_procs_check_idle(ProcPoolObject *pool);
+
+/* Whether there is work, nobody has room for it, and idle workers have ended that could
+ * be replaced. */
+bool tdl_procs_wants_worker(ProcPoolObject *pool);
+
+/* A map begins to exist, or ends. */
+void tdl_procs_begin_map(ProcPoolObject *pool);
+void tdl_procs_end_map(ProcPoolObject *pool);
 
 /* ---- collect.c: outcomes ------------------------------------------------------------ */
 
@@ -310,6 +339,10 @@ int tdl_procs_watch(ProcPoolObject *pool, int fd, int64_t index);
 
 /* Have the dispatcher look around. */
 void tdl_procs_ring(ProcPoolObject *pool);
+
+/* ---- stats.c ------------------------------------------------------------------------ */
+
+extern PyMethodDef tdl_procs_stats_methods[];
 
 /* ---- pool.c ------------------------------------------------------------------------- */
 

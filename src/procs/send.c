@@ -53,8 +53,11 @@ tdl_procs_update_locked(ProcPoolObject *pool, struct tdl_proc *proc)
 {
     bool usable = proc->state <= TDL_PROC_READY && !proc->corrupt && !proc->killed &&
                   proc->outgoing_count == 0 && proc->budget > 0;
-    set_bit(pool->idle, proc->index,
-            usable && proc->state == TDL_PROC_READY && proc->inflight == 0);
+    bool idle = usable && proc->state == TDL_PROC_READY && proc->inflight == 0;
+    if (pool->idle_ns != TDL_NEVER && idle &&
+        !(pool->idle[proc->index / 64] & (UINT64_C(1) << (proc->index % 64))))
+        proc->idle_since = tdl_clock_now();
+    set_bit(pool->idle, proc->index, idle);
     set_bit(pool->room, proc->index,
             usable && (proc->inflight == 0 || proc->inflight < limit_of(proc)));
 }
@@ -155,6 +158,7 @@ add_outgoing(struct tdl_proc *proc, uint16_t kind, uint32_t number, uint32_t fun
     struct tdl_outgoing *out = &proc->outgoing[proc->outgoing_count++];
     *out = (struct tdl_outgoing){.data = data, .left = size, .task = task};
     out->frame = (struct tdl_frame){.kind = kind, .task = number, .function = function};
+    out->frame.submitted = task == NULL ? 0 : task->submitted;
 }
 
 /* Remember that the worker knows `function`.  Returns whether it did not. */
@@ -284,13 +288,19 @@ pick_superfluous(ProcPoolObject *pool)
     return found;
 }
 
-void
-tdl_procs_shrink_locked(ProcPoolObject *pool, uint32_t workers, struct tdl_wakes *wakes)
+uint32_t
+tdl_procs_live_locked(ProcPoolObject *pool)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < pool->proc_end; i++)
         count += pool->procs[i] != NULL && pool->procs[i]->state <= TDL_PROC_READY;
-    for (; count > workers; count--) {
+    return count;
+}
+
+void
+tdl_procs_shrink_locked(ProcPoolObject *pool, uint32_t workers, struct tdl_wakes *wakes)
+{
+    for (uint32_t count = tdl_procs_live_locked(pool); count > workers; count--) {
         struct tdl_proc *proc = pick_superfluous(pool);
         if (proc == NULL)
             return;

@@ -335,7 +335,10 @@ do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *dat
         return -1;
     if (!tdl_link_change(&worker->link, frame->task, TDL_TASK_STARTED, TDL_TASK_DONE))
         wait_to_be_killed();
-    learn_duration(worker, tdl_clock_now() - start);
+    int64_t ns = tdl_clock_now() - start;
+    learn_duration(worker, ns);
+    tdl_histogram_add(&shared->wait, start - frame->submitted);
+    tdl_histogram_add(&shared->run, ns);
     struct tdl_frame answer = {.kind = (uint16_t)kind, .task = frame->task, .function = split};
     watch_memory(worker);
     int r = send_out(worker, answer);

@@ -1,4 +1,5 @@
 #include "threads/pool.h"
+#include "py/histogram.h"
 
 #include "core/clock.h"
 #include "py/errors.h"
