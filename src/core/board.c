@@ -1,5 +1,7 @@
 #include "core/board.h"
 
+#include "core/futex.h"
+
 void
 tdl_board_post(struct tdl_board *board, uint32_t index)
 {
@@ -14,11 +16,21 @@ tdl_board_post(struct tdl_board *board, uint32_t index)
         atomic_fetch_or_explicit(&board->summary, 1u << word, memory_order_seq_cst);
 }
 
+enum tdl_board_request
+tdl_board_take_request(struct tdl_board *board)
+{
+    if (atomic_load_explicit(&board->armed, memory_order_seq_cst) == TDL_BOARD_NOTHING)
+        return TDL_BOARD_NOTHING;
+    return atomic_exchange_explicit(&board->armed, TDL_BOARD_NOTHING, memory_order_seq_cst);
+}
+
 bool
 tdl_board_should_ring(struct tdl_board *board)
 {
-    return atomic_load_explicit(&board->armed, memory_order_seq_cst) != 0 &&
-           atomic_exchange_explicit(&board->armed, 0, memory_order_seq_cst) != 0;
+    enum tdl_board_request request = tdl_board_take_request(board);
+    if (request == TDL_BOARD_WAKE)
+        tdl_futex_wake_shared(&board->armed, 1);
+    return request == TDL_BOARD_RING;
 }
 
 bool
@@ -38,6 +50,25 @@ tdl_board_take(struct tdl_board *board, uint64_t bits[TDL_BOARD_WORDS])
 bool
 tdl_board_arm(struct tdl_board *board)
 {
-    atomic_store_explicit(&board->armed, 1, memory_order_seq_cst);
+    uint32_t nothing = TDL_BOARD_NOTHING;
+    atomic_compare_exchange_strong_explicit(&board->armed, &nothing, TDL_BOARD_RING,
+                                            memory_order_seq_cst, memory_order_seq_cst);
     return atomic_load_explicit(&board->summary, memory_order_seq_cst) == 0;
+}
+
+bool
+tdl_board_want_wake(struct tdl_board *board)
+{
+    atomic_store_explicit(&board->armed, TDL_BOARD_WAKE, memory_order_seq_cst);
+    return atomic_load_explicit(&board->summary, memory_order_seq_cst) == 0;
+}
+
+void
+tdl_board_kick(struct tdl_board *board)
+{
+    uint32_t wake = TDL_BOARD_WAKE;
+    atomic_compare_exchange_strong_explicit(&board->armed, &wake, TDL_BOARD_NOTHING,
+                                            memory_order_seq_cst, memory_order_seq_cst);
+    /* also if a worker has taken the request: it may be killed before it wakes */
+    tdl_futex_wake_shared(&board->armed, 1);
 }

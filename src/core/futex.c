@@ -41,6 +41,31 @@ tdl_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, int64_t deadlin
     return wait_on(word, expected, deadline, 0);
 }
 
+/* The kernel's struct futex_waitv and call, which the headers may be too old for. */
+struct waitv {
+    uint64_t value, address;
+    uint32_t flags, reserved;
+};
+enum { CALL_WAITV = 449, WAITV_32 = 2 };
+
+int
+tdl_futex_wait_either(_Atomic uint32_t *word, uint32_t expected, _Atomic uint32_t *shared,
+                      uint32_t shared_expected, int64_t deadline)
+{
+    int64_t time = deadline > 0 ? deadline : 0;
+    /* 64 bits of seconds on all machines: the call is younger than they are */
+    int64_t until[2] = {time / TDL_NS_PER_S, time % TDL_NS_PER_S};
+    struct waitv words[2] = {
+        {expected, (uintptr_t)word, WAITV_32 | FUTEX_PRIVATE_FLAG, 0},
+        {shared_expected, (uintptr_t)shared, WAITV_32, 0},
+    };
+    long r =
+        syscall(CALL_WAITV, words, 2, 0, deadline == TDL_NEVER ? NULL : until, CLOCK_MONOTONIC);
+    if (r >= 0)
+        return 0;
+    return errno == EPERM || errno == EINVAL ? -ENOSYS : -errno;
+}
+
 void
 tdl_futex_wake_shared(_Atomic uint32_t *word, int count)
 {
@@ -137,6 +162,14 @@ int
 tdl_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
     (void)word, (void)expected, (void)deadline;
+    return -ENOSYS;
+}
+
+int
+tdl_futex_wait_either(_Atomic uint32_t *word, uint32_t expected, _Atomic uint32_t *shared,
+                      uint32_t shared_expected, int64_t deadline)
+{
+    (void)word, (void)expected, (void)shared, (void)shared_expected, (void)deadline;
     return -ENOSYS;
 }
 

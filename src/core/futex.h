@@ -25,6 +25,12 @@ void tdl_futex_wake(_Atomic uint32_t *word, int count);
 int tdl_futex_wait_shared(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 void tdl_futex_wake_shared(_Atomic uint32_t *word, int count);
 
+/* Sleep while *word == expected and *shared == shared_expected, a word in memory that
+ * processes share.  Either may be woken.  Returns as tdl_futex_wait(), or -ENOSYS where the
+ * kernel has no such call: Linux before 5.16, or a filter that does not know it. */
+int tdl_futex_wait_either(_Atomic uint32_t *word, uint32_t expected, _Atomic uint32_t *shared,
+                          uint32_t shared_expected, int64_t deadline);
+
 /* In a forked child, before any other use: forget who held the portable
  * table's locks.  Nothing to do where the kernel keeps the queues. */
 void tdl_futex_after_fork_child(void);

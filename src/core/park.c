@@ -29,6 +29,22 @@ sleep_until_notified(struct tdl_parker *parker, int64_t deadline)
 }
 
 int
+tdl_parker_park_or(struct tdl_parker *parker, _Atomic uint32_t *shared, uint32_t expected,
+                   int64_t deadline)
+{
+    uint32_t seen = TDL_PARK_EMPTY;
+    if (!atomic_compare_exchange_strong_explicit(&parker->word, &seen, TDL_PARK_PARKED,
+                                                 memory_order_acquire, memory_order_acquire))
+        return 0;
+    int r = tdl_futex_wait_either(&parker->word, TDL_PARK_PARKED, shared, expected, deadline);
+    seen = TDL_PARK_PARKED;
+    if (!atomic_compare_exchange_strong_explicit(&parker->word, &seen, TDL_PARK_EMPTY,
+                                                 memory_order_acquire, memory_order_acquire))
+        return 0;
+    return r == -EAGAIN ? 0 : r;
+}
+
+int
 tdl_parker_park(struct tdl_parker *parker, struct tdl_spin *spin, int peer_cpu,
                 int64_t deadline)
 {

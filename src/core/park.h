@@ -44,6 +44,12 @@ tdl_parker_notified(struct tdl_parker *parker)
 int tdl_parker_park(struct tdl_parker *parker, struct tdl_spin *spin, int peer_cpu,
                     int64_t deadline);
 
+/* Sleep until notified, or until `shared`, a word in memory that processes share, is not
+ * `expected` or is woken.  Owner only; no spin.  Returns as tdl_parker_park(), 0 also if it
+ * was the other word, or -ENOSYS as tdl_futex_wait_either(). */
+int tdl_parker_park_or(struct tdl_parker *parker, _Atomic uint32_t *shared, uint32_t expected,
+                       int64_t deadline);
+
 /* Notify the owner, from any thread.  Blocks: never. */
 void tdl_parker_unpark(struct tdl_parker *parker);
 

@@ -23,11 +23,16 @@ tdl_procs_watch(ProcPoolObject *pool, int fd, int64_t index)
     return epoll_ctl(pool->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* A waiter that sleeps in the role sees `wanted` before it sleeps, or is woken. */
 static void
 become_collector(ProcPoolObject *pool)
 {
-    while (!tdl_procs_try_collector(pool))
+    atomic_store_explicit(&pool->wanted, true, memory_order_seq_cst);
+    while (!tdl_procs_try_collector(pool)) {
+        tdl_board_kick(pool->board);
         sched_yield();
+    }
+    atomic_store_explicit(&pool->wanted, false, memory_order_seq_cst);
 }
 
 /* The process of worker `index` has ended: take what it has left. */

@@ -76,6 +76,7 @@ struct ProcPoolObject {
     struct tdl_board *board;     /* fixed */
     struct tdl_wakeup doorbell;  /* fixed while open */
     _Atomic uint32_t collecting; /* 1: somebody is the collector */
+    _Atomic bool wanted;         /* the dispatcher has to have that role */
     _Atomic bool trimming;       /* the dispatcher looks for memory to give back */
     _Atomic bool closed;         /* no more submits */
     _Atomic bool broken;

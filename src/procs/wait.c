@@ -44,6 +44,49 @@ collect_while_spinning(ProcPoolObject *pool, struct tdl_waiter *waiter, int64_t 
     return true;
 }
 
+/* As the collector: sleep until a worker has something, or the waiter is told.  Thread
+ * state: detached.  Returns as tdl_parker_park_or(). */
+static int
+sleep_as_collector(ProcPoolObject *pool, struct tdl_waiter *waiter, int64_t deadline)
+{
+    int r = 0;
+    if (tdl_board_want_wake(pool->board) &&
+        !atomic_load_explicit(&pool->wanted, memory_order_seq_cst))
+        r = tdl_parker_park_or(&waiter->parker, &pool->board->armed, TDL_BOARD_WAKE, deadline);
+    tdl_board_disarm(pool->board);
+    while (tdl_procs_collect(pool))
+        continue;
+    return r;
+}
+
+/* Sleep and collect in turns until the waiter is told: what it waits for then costs one wake
+ * instead of two.  Not when there is work that only the dispatcher may do, who has to be
+ * woken anyway.  Thread state: attached.  Returns 0 when it was told, -ETIMEDOUT, -EINTR, or
+ * -EAGAIN: wait in another way. */
+static int
+collect_while_sleeping(ProcPoolObject *pool, struct tdl_waiter *waiter, int64_t deadline)
+{
+    bool alone = true;
+    int r = 0;
+    while (r == 0 && alone && !tdl_parker_notified(&waiter->parker)) {
+        if (atomic_load_explicit(&pool->wanted, memory_order_seq_cst) ||
+            !tdl_procs_try_collector(pool))
+            return -EAGAIN;
+        PyThreadState *tstate = PyEval_SaveThread();
+        r = sleep_as_collector(pool, waiter, deadline);
+        tdl_procs_leave_collector(pool);
+        tdl_procs_tend(pool); /* it may take long to get the GIL */
+        PyEval_RestoreThread(tstate);
+        if (tdl_procs_deliver(pool, false) || tdl_procs_is_hungry(pool)) {
+            tdl_procs_ring(pool);
+            alone = false;
+        }
+    }
+    if (tdl_parker_notified(&waiter->parker))
+        return 0;
+    return r == -ETIMEDOUT || r == -EINTR ? r : -EAGAIN;
+}
+
 static int
 wait_for(struct tdl_source *source, struct tdl_waiter *waiter, struct tdl_spin *spin_state,
          int64_t deadline)
@@ -52,19 +95,19 @@ wait_for(struct tdl_source *source, struct tdl_waiter *waiter, struct tdl_spin *
     int64_t start = tdl_clock_now();
     int cpu = atomic_load_explicit(&source->cpu, memory_order_relaxed);
     int64_t end = tdl_clock_add(start, tdl_spin_allowed(spin_state, cpu));
-    int r = 0;
-    if (!tdl_procs_is_ours(pool))
-        end = 0;
-    else if (collect_while_spinning(pool, waiter, end < deadline ? end : deadline)) {
+    int r = -EAGAIN;
+    if (tdl_procs_is_ours(pool)) {
+        if (collect_while_spinning(pool, waiter, end < deadline ? end : deadline))
+            r = 0;
+        else
+            r = collect_while_sleeping(pool, waiter, deadline);
         tdl_procs_tend(pool);
-        tdl_spin_learn(spin_state, tdl_clock_now() - start);
-        return 0;
     }
-    else
-        tdl_procs_tend(pool);
-    PyThreadState *tstate = PyEval_SaveThread();
-    r = tdl_parker_park(&waiter->parker, NULL, cpu, deadline);
-    PyEval_RestoreThread(tstate);
+    if (r == -EAGAIN) {
+        PyThreadState *tstate = PyEval_SaveThread();
+        r = tdl_parker_park(&waiter->parker, NULL, cpu, deadline);
+        PyEval_RestoreThread(tstate);
+    }
     tdl_spin_learn(spin_state, tdl_clock_now() - start);
     return r;
 }

@@ -70,6 +70,7 @@ announce_room(struct worker *worker)
 {
     tdl_board_post(worker->board, worker->index);
     worker->skipped = false;
+    tdl_board_should_ring(worker->board);
     ring(worker);
 }
 
@@ -78,6 +79,7 @@ static int
 wait_for_room(struct worker *worker, size_t size)
 {
     tdl_board_post(worker->board, worker->index);
+    tdl_board_should_ring(worker->board);
     ring(worker);
     if (!tdl_channel_want_room(&worker->link.results, size))
         return 0;

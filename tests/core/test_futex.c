@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,7 +200,79 @@ test_fork_while_others_wake(void)
     CHECK_INT(good, ==, 20);
 }
 
+/* Whether this build and kernel can wait for two words. */
+static bool
+has_either(void)
+{
+    _Atomic uint32_t words[2] = {0, 0};
+    int r = tdl_futex_wait_either(&words[0], 1, &words[1], 1, 1);
+    CHECK(r == -EAGAIN || r == -ENOSYS);
+    return r != -ENOSYS;
+}
+
+static void
+test_either_of_two(void)
+{
+    _Atomic uint32_t own = 1, shared = 2;
+    if (!has_either())
+        return; /* callers take another way then */
+    CHECK_INT(tdl_futex_wait_either(&own, 0, &shared, 2, TDL_NEVER), ==, -EAGAIN);
+    CHECK_INT(tdl_futex_wait_either(&own, 1, &shared, 0, TDL_NEVER), ==, -EAGAIN);
+    CHECK_INT(tdl_futex_wait_either(&own, 1, &shared, 2, -5), ==, -ETIMEDOUT);
+    int64_t deadline = tdl_clock_now() + 20 * TDL_NS_PER_MS;
+    while (tdl_futex_wait_either(&own, 1, &shared, 2, deadline) != -ETIMEDOUT)
+        CHECK_INT(tdl_clock_now(), <, deadline + 60 * TDL_NS_PER_S);
+    CHECK_INT(tdl_clock_now(), >=, deadline);
+}
+
+struct pair {
+    _Atomic uint32_t own, shared, turns;
+};
+
+static void *
+change_one_of_two(void *arg)
+{
+    struct pair *pair = arg;
+    for (uint32_t i = 1; i <= 2000; i++) {
+        if (i % 2) {
+            atomic_store(&pair->own, i);
+            tdl_futex_wake(&pair->own, 1);
+        }
+        else {
+            atomic_store(&pair->shared, i);
+            tdl_futex_wake_shared(&pair->shared, 1);
+        }
+        while (atomic_load(&pair->turns) != i)
+            sched_yield();
+    }
+    return NULL;
+}
+
+static void
+test_stress_either_of_two(void)
+{
+    struct pair pair = {0, 0, 0};
+    pthread_t thread;
+    uint32_t own = 0, shared = 0;
+    if (!has_either())
+        return;
+    check_start(&thread, 1, change_one_of_two, &pair, 0);
+    int64_t patience = tdl_clock_now() + 60 * TDL_NS_PER_S;
+    for (uint32_t i = 1; i <= 2000; i++) {
+        while (atomic_load(&pair.own) == own && atomic_load(&pair.shared) == shared) {
+            int r = tdl_futex_wait_either(&pair.own, own, &pair.shared, shared, patience);
+            CHECK(r == 0 || r == -EAGAIN || r == -EINTR);
+        }
+        own = atomic_load(&pair.own);
+        shared = atomic_load(&pair.shared);
+        CHECK_INT(own > shared ? own : shared, ==, i);
+        atomic_store(&pair.turns, i);
+    }
+    check_join(&thread, 1);
+}
+
 CHECK_MAIN(TEST(test_other_value_returns_at_once), TEST(test_timeout_is_never_early),
            TEST(test_past_deadlines), TEST(test_wake_without_sleepers), TEST(test_wake_all),
            TEST(test_a_signal_interrupts), TEST(test_stress_back_and_forth),
-           TEST(test_fork_while_others_wake))
+           TEST(test_fork_while_others_wake), TEST(test_either_of_two),
+           TEST(test_stress_either_of_two))

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "core/clock.h"
+#include "core/futex.h"
 
 /* Each test runs without spinning and with it. */
 static void
@@ -280,7 +281,69 @@ test_long_waits_sleep(void)
     with_each(long_waits);
 }
 
+struct two_ways {
+    struct tdl_parker parker;
+    _Atomic uint32_t shared, rounds;
+};
+
+/* By turns: notify, or change the shared word. */
+static void *
+end_waits(void *arg)
+{
+    struct two_ways *ways = arg;
+    for (uint32_t i = 0; i < 2000; i++) {
+        while (atomic_load(&ways->rounds) != i)
+            sched_yield();
+        if (i % 3)
+            tdl_parker_unpark(&ways->parker);
+        else {
+            atomic_store(&ways->shared, 0);
+            tdl_futex_wake_shared(&ways->shared, 1);
+        }
+    }
+    return NULL;
+}
+
+static void
+test_stress_park_or(void)
+{
+    struct two_ways ways = {.shared = 1, .rounds = UINT32_MAX};
+    pthread_t thread;
+    tdl_parker_init(&ways.parker);
+    if (tdl_parker_park_or(&ways.parker, &ways.shared, 1, 0) == -ENOSYS)
+        return;
+    check_start(&thread, 1, end_waits, &ways, 0);
+    int64_t patience = tdl_clock_now() + 60 * TDL_NS_PER_S;
+    for (uint32_t i = 0; i < 2000; i++) {
+        tdl_parker_init(&ways.parker);
+        atomic_store(&ways.shared, 1);
+        atomic_store(&ways.rounds, i);
+        while (!tdl_parker_notified(&ways.parker) && atomic_load(&ways.shared) == 1) {
+            int r = tdl_parker_park_or(&ways.parker, &ways.shared, 1, patience);
+            CHECK(r == 0 || r == -EINTR);
+        }
+        CHECK_INT(tdl_parker_notified(&ways.parker), ==, i % 3 != 0);
+    }
+    check_join(&thread, 1);
+}
+
+static void
+test_park_or_at_once(void)
+{
+    _Atomic uint32_t shared = 1;
+    struct tdl_parker parker;
+    tdl_parker_init(&parker);
+    if (tdl_parker_park_or(&parker, &shared, 1, 0) == -ENOSYS)
+        return;
+    CHECK_INT(tdl_parker_park_or(&parker, &shared, 2, TDL_NEVER), ==, 0);
+    CHECK(!tdl_parker_notified(&parker));
+    CHECK_INT(tdl_parker_park_or(&parker, &shared, 1, 0), ==, -ETIMEDOUT);
+    tdl_parker_unpark(&parker);
+    CHECK_INT(tdl_parker_park_or(&parker, &shared, 1, TDL_NEVER), ==, 0);
+    CHECK(tdl_parker_notified(&parker));
+}
+
 CHECK_MAIN(TEST(test_notified_before), TEST(test_timeout_is_never_early),
            TEST(test_past_deadlines), TEST(test_a_signal_interrupts),
            TEST(test_stress_ping_pong), TEST(test_stress_parkers_on_the_stack),
-           TEST(test_long_waits_sleep))
+           TEST(test_long_waits_sleep), TEST(test_park_or_at_once), TEST(test_stress_park_or))
