@@ -145,7 +145,12 @@ static inline int
 tdl_dict_add(PyObject *dict, PyObject *key, PyObject *value)
 {
 #if PY_VERSION_HEX >= 0x030D0000
-    return PyDict_SetDefaultRef(dict, key, value, NULL);
+    if (Py_Version >= 0x030D06F0)
+        return PyDict_SetDefaultRef(dict, key, value, NULL);
+    /* Before 3.13.6 that goes on, and counts an item that is not there, when the dict
+     * cannot be made larger (python/cpython#109700). */
+    int r = PyDict_Contains(dict, key);
+    return r == 0 ? PyDict_SetItem(dict, key, value) : r;
 #else
     Py_ssize_t before = PyDict_GET_SIZE(dict);
     if (PyDict_SetDefault(dict, key, value) == NULL)

@@ -28,14 +28,7 @@ def compile_helper(name, folder, *flags):
     return str(library)
 
 
-# Elsewhere the collector crashes after one of the failures with native tasks, for a reason not found yet; it is asyncio's
-# tasks there.
-NATIVE_TASKS = sys.version_info[:2] in ((3, 11), (3, 14)) or bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-
-
 def run_rounds(*arguments, **environment):
-    if not NATIVE_TASKS:
-        environment["TREADLE_TASKS"] = "0"
     done = subprocess.run(
         [sys.executable, str(FOLDER / "loop_fault_program.py"), *arguments],
         env=script_environment(**environment), capture_output=True, text=True, timeout=150,

@@ -16,15 +16,23 @@ static PyMemAllocatorEx below[3];
 static uintptr_t low, high;
 static atomic_long seen, fail_at;
 
-/* Free-threaded CPython 3.13 drops a list whose items cannot be allocated before it has set them to NULL. */
+/* How functions of CPython begin that crash when their allocation fails: without a GIL, 3.13 drops a list
+ * whose items cannot be allocated before it has set them to NULL; 3.12 and 3.13 drop the code of a
+ * def or lambda twice. */
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
+#define DEADLY "PyList_New"
+#elif PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+#define DEADLY "PyFunction_New"
+#endif
+
 static int
 is_deadly(void *const *frames, int depth)
 {
-#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
+#ifdef DEADLY
     Dl_info info;
     for (int i = 1; i < depth && i < 4; i++)
         if (dladdr(frames[i], &info) != 0 && info.dli_sname != NULL &&
-            strcmp(info.dli_sname, "PyList_New") == 0)
+            strncmp(info.dli_sname, DEADLY, strlen(DEADLY)) == 0)
             return 1;
 #endif
     return depth == 0;
