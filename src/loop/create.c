@@ -40,6 +40,14 @@ create_future(LoopObject *self, PyObject *Py_UNUSED(ignored))
     return tdl_loop_create_future(self);
 }
 
+PyObject *
+tdl_loop_any_future(struct tdl_state *st, PyObject *loop)
+{
+    if (Py_IS_TYPE(loop, st->objects.EventLoop) && ((LoopObject *)loop)->untouched)
+        return create_future((LoopObject *)loop, NULL);
+    return PyObject_CallMethodNoArgs(loop, st->names.create_future);
+}
+
 /* Whether no keyword says more than its default. */
 static bool
 all_none(PyObject *const *values, PyObject *kwnames)

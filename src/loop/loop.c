@@ -26,15 +26,21 @@ tdl_loop_raise_closed(LoopObject *self)
     return -1;
 }
 
-/* Whether no subclass has put something else in the place of our method `name`. */
+/* Whether neither a subclass nor the instance has something else in the place of our
+ * method `name`. */
 static bool
 has_own(LoopObject *self, const char *name)
 {
+    PyObject *text = PyUnicode_FromString(name);
     PyObject *ours = PyObject_GetAttrString((PyObject *)self->st->objects.LoopBase, name);
     PyObject *found = PyObject_GetAttrString((PyObject *)Py_TYPE(self), name);
-    bool own = ours != NULL && ours == found;
+    PyObject *bound = text == NULL ? NULL : PyObject_GenericGetAttr((PyObject *)self, text);
+    bool own = ours != NULL && ours == found && bound != NULL && PyCFunction_Check(bound) &&
+               PyCFunction_GET_SELF(bound) == (PyObject *)self;
+    Py_XDECREF(text);
     Py_XDECREF(ours);
     Py_XDECREF(found);
+    Py_XDECREF(bound);
     PyErr_Clear();
     return own;
 }
@@ -188,37 +194,19 @@ loop_time(LoopObject *self, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble((double)tdl_clock_now() * 1e-9);
 }
 
-static bool
-is_one_of(PyObject *name, const char *const *names)
-{
-    while (*names != NULL && PyUnicode_CompareWithASCIIString(name, *names) != 0)
-        names++;
-    return *names != NULL;
-}
-
 /* A clock that is put on the instance moves the timers too, a call_soon() that is put
  * there wants handles, and the others want to be called. */
 static int
 loop_setattro(PyObject *op, PyObject *name, PyObject *value)
 {
-    static const char *const scheduling[] = {"call_soon", "_timer_handle_cancelled", NULL};
-    static const char *const making[] = {"call_at", "call_later", "create_future",
-                                         "create_task", NULL};
-    LoopObject *self = (LoopObject *)op;
+    static const char *const looked_at[] = {
+        "time",          "call_soon",  "_timer_handle_cancelled", "call_at", "call_later",
+        "create_future", "create_task"};
     int r = PyObject_GenericSetAttr(op, name, value);
-    bool time = PyUnicode_CompareWithASCIIString(name, "time") == 0;
-    bool soon = is_one_of(name, scheduling);
-    bool other = is_one_of(name, making);
-    if (r < 0 || !(time || soon || other))
-        return r;
-    look_for_overrides(self);
-    if (value != NULL && time)
-        self->custom_time = true;
-    if (value != NULL && soon)
-        self->plain = false;
-    if (value != NULL && (soon || other))
-        self->untouched = false;
-    return 0;
+    for (size_t i = 0; r == 0 && i < sizeof looked_at / sizeof looked_at[0]; i++)
+        if (PyUnicode_CompareWithASCIIString(name, looked_at[i]) == 0)
+            look_for_overrides((LoopObject *)op);
+    return r;
 }
 
 static PyObject *

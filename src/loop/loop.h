@@ -166,6 +166,9 @@ char *tdl_loop_scratch(LoopObject *loop);
 /* A new asyncio.Future of this loop, or NULL. */
 PyObject *tdl_loop_create_future(LoopObject *loop);
 
+/* loop.create_future(), of whatever loop: a new reference or NULL. */
+PyObject *tdl_loop_any_future(struct tdl_state *st, PyObject *loop);
+
 /* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
 int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 

@@ -24,6 +24,13 @@ struct tdl_task_ops {
     PyObject *(*create_by_call)(LoopObject *loop, PyObject *const *args, PyObject *kwnames);
     /* A future of the loop's, or NULL. */
     PyObject *(*create_future)(LoopObject *loop);
+    /* Of exact LoopFutures, in the thread of their loop: whether it is done, or has been
+     * cancelled; have it awaited by who yields it; and set_result(), which returns 0 or
+     * -1. */
+    bool (*is_done)(PyObject *future);
+    bool (*is_cancelled)(PyObject *future);
+    void (*set_blocking)(PyObject *future);
+    int (*set_result)(struct tdl_state *st, PyObject *future, PyObject *result);
 };
 
 /* schedule.c: have run() called for `task` in the next turn, as call_soon() would.

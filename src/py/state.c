@@ -92,6 +92,7 @@ tdl_state_clear(struct tdl_state *st)
     tdl_freelist_clear(&st->futures);
     tdl_freelist_clear(&st->callees);
     tdl_freelist_clear(&st->gatherings);
+    tdl_freelist_clear(&st->future_iters);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->objects); i++)
         Py_CLEAR(objects[i]);
     for (size_t i = 0; i < COUNT_OF_OBJECTS(st->names); i++)

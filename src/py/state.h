@@ -208,6 +208,7 @@ struct tdl_objects {
     PyTypeObject *EventLoop;
     PyTypeObject *Task;
     PyTypeObject *LoopFuture;
+    PyTypeObject *FutureIter;
     PyTypeObject *TaskCall;
     PyTypeObject *Callee;
     PyTypeObject *Gathering;
@@ -245,7 +246,7 @@ struct tdl_objects {
     PyObject *sync_current_task;            /* asyncio.current_task */
     PyObject *sync_cancelled;               /* asyncio.CancelledError */
     PyObject *sync_blocking;                /* '_asyncio_future_blocking' */
-    PyObject *sync_stop;                    /* a StopIteration; see sync/await.c */
+    PyObject *sync_stop;                    /* a StopIteration; see py/coro.h */
     PyObject *deque_append, *deque_popleft; /* the methods of deques */
     PyObject *sync_future; /* a type that is_plain() of sync/party.c knows, or NULL */
     PyTypeObject *Await;
@@ -316,6 +317,7 @@ struct tdl_state {
     struct tdl_freelist callees;
     struct tdl_freelist gatherings;
     bool gather_forgets; /* whether asyncio's gather() lets go of children that outlive it */
+    struct tdl_freelist future_iters;
     bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */
     _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
     PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */

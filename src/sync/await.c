@@ -1,5 +1,6 @@
 #include "sync/await.h"
 
+#include "loop/task_ops.h"
 #include "py/args.h"
 #include "py/coro.h"
 #include "sync/object.h"
@@ -59,7 +60,7 @@ tdl_await_prepare(AwaitObject *self)
         Py_DECREF(loop);
         return -1;
     }
-    PyObject *future = PyObject_CallMethodNoArgs(loop, self->st->names.create_future);
+    PyObject *future = tdl_loop_any_future(self->st, loop);
     if (future == NULL) {
         Py_DECREF(loop);
         return -1;
@@ -99,7 +100,9 @@ yield_future(AwaitObject *self, PyObject **result)
 {
     PyObject *future = Py_NewRef(self->party.future);
     self->stage = WAITING;
-    if (PyObject_SetAttr(future, self->st->objects.sync_blocking, Py_True) < 0) {
+    if (Py_IS_TYPE(future, self->st->objects.LoopFuture))
+        self->st->task_ops->set_blocking(future);
+    else if (PyObject_SetAttr(future, self->st->objects.sync_blocking, Py_True) < 0) {
         Py_DECREF(future);
         return PYGEN_ERROR;
     }

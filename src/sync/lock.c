@@ -79,13 +79,35 @@ tdl_lock_take(LockObject *self, struct tdl_party *party)
     TDL_CRITICAL_END();
 }
 
+static PyObject *
+lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int r = tdl_lock_unlock(self);
+    if (r > 0)
+        Py_RETURN_NONE;
+    if (r == 0)
+        PyErr_SetString(PyExc_RuntimeError, "Lock is not acquired.");
+    return NULL;
+}
+
 /* ---- in a loop ------------------------------------------------------------------- */
+
+/* Whether it can probably be had at once. */
+static bool
+looks_free(LockObject *self)
+{
+    bool free;
+    TDL_CRITICAL_BEGIN(self);
+    free = !self->mutex.locked && self->mutex.waiters.first == NULL;
+    TDL_CRITICAL_END();
+    return free;
+}
 
 enum tdl_step
 tdl_lock_start(AwaitObject *self)
 {
     LockObject *lock = (LockObject *)self->owner;
-    if (tdl_lock_try(lock))
+    if (looks_free(lock) && tdl_lock_try(lock))
         return TDL_STEP_DONE;
     if (tdl_await_prepare(self) < 0)
         return TDL_STEP_ERROR;
@@ -138,10 +160,27 @@ wake_entered(AwaitObject *self, PyObject *value, PyObject **result)
     return TDL_STEP_DONE;
 }
 
+static enum tdl_step
+leave_block(AwaitObject *self, PyObject **result)
+{
+    LockObject *lock = (LockObject *)self->owner;
+    if (lock->plain)
+        *result = lock_release(lock, NULL);
+    else
+        *result = PyObject_CallMethodNoArgs((PyObject *)lock, self->st->names.release);
+    if (*result == NULL)
+        return TDL_STEP_ERROR;
+    Py_SETREF(*result, Py_NewRef(Py_None));
+    return TDL_STEP_DONE;
+}
+
 static const struct tdl_await_op acquire_op = {"acquire", "Lock.acquire", start,
                                                wake,      fail,           tdl_lock_leave};
 static const struct tdl_await_op enter_op = {
     "__aenter__", "Lock.__aenter__", enter, wake_entered, fail, tdl_lock_leave};
+static const struct tdl_await_op exit_op = {
+    "__aexit__", "Lock.__aexit__", leave_block, NULL, NULL, NULL};
+
 /* ---- in a thread ----------------------------------------------------------------- */
 
 int
@@ -166,9 +205,18 @@ lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwds
     if (self == NULL)
         return NULL;
     tdl_waitq_init(&self->mutex.waiters);
-    self->plain =
-        tdl_sync_has_own(type, self->head.st->objects.LockBase, self->head.st->names.acquire);
+    PyTypeObject *base = self->head.st->objects.LockBase;
+    self->plain = tdl_sync_has_own(type, base, self->head.st->names.acquire) &&
+                  tdl_sync_has_own(type, base, self->head.st->names.release);
     return (PyObject *)self;
+}
+
+/* What is put on the instance may be a method. */
+static int
+lock_setattro(PyObject *op, PyObject *name, PyObject *value)
+{
+    ((LockObject *)op)->plain = false;
+    return PyObject_GenericSetAttr(op, name, value);
 }
 
 static int
@@ -190,14 +238,9 @@ aenter(LockObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-lock_release(LockObject *self, PyObject *Py_UNUSED(ignored))
+aexit(LockObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs))
 {
-    int r = tdl_lock_unlock(self);
-    if (r > 0)
-        Py_RETURN_NONE;
-    if (r == 0)
-        PyErr_SetString(PyExc_RuntimeError, "Lock is not acquired.");
-    return NULL;
+    return tdl_await_new(&self->head, &exit_op, NULL);
 }
 
 static PyObject *
@@ -264,7 +307,7 @@ static PyMethodDef lock_methods[] = {
      "at all. Return whether it is locked now. RuntimeError in a thread whose event loop\n"
      "runs, unless timeout is 0."},
     {"__aenter__", (PyCFunction)aenter, METH_NOARGS, NULL},
-    {"__aexit__", TDL_METHOD(tdl_sync_aexit), METH_FASTCALL, NULL},
+    {"__aexit__", TDL_METHOD(aexit), METH_FASTCALL, NULL},
     {"__enter__", (PyCFunction)lock_enter, METH_NOARGS, NULL},
     {"__exit__", TDL_METHOD(tdl_sync_exit), METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
@@ -282,6 +325,7 @@ static PyType_Slot lock_slots[] = {
     {Py_tp_init, lock_init},
     {Py_tp_methods, lock_methods},
     {Py_tp_getset, lock_getset},
+    {Py_tp_setattro, lock_setattro},
     {Py_tp_repr, lock_repr},
     {Py_tp_traverse, tdl_sync_traverse},
     {Py_tp_clear, tdl_sync_clear},

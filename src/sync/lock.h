@@ -7,7 +7,7 @@
 typedef struct {
     SyncObject head;
     struct tdl_mutex mutex; /* the object's critical section */
-    bool plain;             /* nobody has replaced acquire(); fixed */
+    bool plain;             /* nobody has replaced acquire() or release() */
 } LockObject;
 
 /* Lock it if that is possible at once. */

@@ -5,9 +5,18 @@
 #include "py/timeout.h"
 
 PyObject *
+tdl_sync_loop_here(struct tdl_state *st)
+{
+    if (st->aio.running_loop == 0)
+        return PyObject_CallNoArgs(st->objects.sync_running_loop);
+    PyObject *loop = *(PyObject **)((char *)PyThreadState_Get() + st->aio.running_loop);
+    return Py_NewRef(loop == NULL ? Py_None : loop);
+}
+
+PyObject *
 tdl_sync_running_loop(struct tdl_state *st)
 {
-    PyObject *loop = PyObject_CallNoArgs(st->objects.sync_running_loop);
+    PyObject *loop = tdl_sync_loop_here(st);
     if (loop != Py_None)
         return loop;
     Py_DECREF(loop);
@@ -146,7 +155,7 @@ tdl_sync_parse_timeout(const char *method, PyObject *const *args, Py_ssize_t nar
 int
 tdl_sync_may_block(struct tdl_state *st, const char *what, const char *instead)
 {
-    PyObject *loop = PyObject_CallNoArgs(st->objects.sync_running_loop);
+    PyObject *loop = tdl_sync_loop_here(st);
     if (loop == NULL)
         return -1;
     Py_DECREF(loop);

@@ -44,6 +44,10 @@ int tdl_sync_parse_timeout(const char *method, PyObject *const *args, Py_ssize_t
  * Returns 0, or -1 with RuntimeError set. */
 int tdl_sync_may_block(struct tdl_state *st, const char *what, const char *instead);
 
+/* The loop that runs in this thread: a new reference; None: there is none.  NULL with an
+ * exception set. */
+PyObject *tdl_sync_loop_here(struct tdl_state *st);
+
 /* The running loop: a new reference, or NULL with RuntimeError set if there is none. */
 PyObject *tdl_sync_running_loop(struct tdl_state *st);
 

@@ -1,6 +1,7 @@
 #include "sync/party.h"
 
-#include "loop/loop.h"
+#include "loop/task_ops.h"
+#include "sync/object.h"
 
 /* On its way to a loop: called there, it wakes a coroutine. */
 struct GrantObject {
@@ -16,7 +17,10 @@ struct GrantObject {
 static LoopObject *
 native_loop(struct tdl_state *st, PyObject *loop)
 {
-    return PyObject_TypeCheck(loop, st->objects.LoopBase) ? (LoopObject *)loop : NULL;
+    if (Py_IS_TYPE(loop, st->objects.EventLoop) ||
+        PyObject_TypeCheck(loop, st->objects.LoopBase))
+        return (LoopObject *)loop;
+    return NULL;
 }
 
 /* Whether the party's loop runs in this thread, so that its future may be touched.  It
@@ -28,7 +32,7 @@ is_here(struct tdl_party *party)
     LoopObject *loop = native_loop(st, party->loop);
     if (loop != NULL)
         return loop->thread == PyThread_get_thread_ident();
-    PyObject *running = PyObject_CallNoArgs(st->objects.sync_running_loop);
+    PyObject *running = tdl_sync_loop_here(st);
     if (running == NULL)
         PyErr_Clear();
     Py_XDECREF(running);
@@ -85,12 +89,29 @@ is_plain(struct tdl_state *st, PyObject *future)
     return true;
 }
 
+/* Whether it is known that the party, a coroutine, will give up, or was granted before.
+ * `here`: its loop runs in this thread. */
+static bool
+is_done(struct tdl_party *party, bool here)
+{
+    struct tdl_state *st = party->owner->st;
+    if (!here)
+        return false;
+    if (Py_IS_TYPE(party->future, st->objects.LoopFuture))
+        return st->task_ops->is_done(party->future);
+    return is_plain(st, party->future) && future_says(party, st->names.done);
+}
+
 /* Whether it is known that the party will give up. */
 static bool
-is_cancelled(struct tdl_party *party, PyObject *question)
+is_cancelled(struct tdl_party *party)
 {
-    return party->parked == NULL && is_plain(party->owner->st, party->future) &&
-           is_here(party) && future_says(party, question);
+    struct tdl_state *st = party->owner->st;
+    if (party->parked != NULL || !is_here(party))
+        return false;
+    if (Py_IS_TYPE(party->future, st->objects.LoopFuture))
+        return st->task_ops->is_cancelled(party->future);
+    return is_plain(st, party->future) && future_says(party, st->names.cancelled);
 }
 
 bool
@@ -98,7 +119,7 @@ tdl_party_all_cancelled(struct tdl_waitq *q)
 {
     for (struct tdl_wait *w = q->first; w != NULL; w = w->next) {
         struct tdl_party *party = tdl_party_of(w);
-        if (!is_stranded(party) && !is_cancelled(party, party->owner->st->names.cancelled))
+        if (!is_stranded(party) && !is_cancelled(party))
             return false;
     }
     return true;
@@ -137,12 +158,13 @@ tdl_tell_prepare(struct tdl_tell *tell, struct tdl_waitq *q)
 {
     for (struct tdl_wait *w = q->pending; w != NULL; w = q->pending) {
         struct tdl_party *party = tdl_party_of(w);
+        tell->here = party->parked == NULL && is_here(party);
         if (is_stranded(party))
             tdl_waitq_remove(q, w);
-        else if (is_cancelled(party, party->owner->st->names.done))
+        else if (is_done(party, tell->here))
             tdl_waitq_skip(q);
         else
-            return tell->spare != NULL || party->parked != NULL || is_here(party);
+            return tell->here || tell->spare != NULL || party->parked != NULL;
     }
     return true;
 }
@@ -170,7 +192,7 @@ tdl_tell_add(struct tdl_tell *tell, struct tdl_wait *w)
     if (party->parked != NULL)
         return;
     tell->future = Py_NewRef(party->future);
-    if (is_here(party))
+    if (tell->here)
         return;
     tell->loop = Py_NewRef(party->loop);
     tell->spare->future = Py_NewRef(party->future);
@@ -190,6 +212,8 @@ call_one(PyObject *op, PyObject *method, PyObject *argument)
 static int
 resolve(struct tdl_state *st, PyObject *future)
 {
+    if (Py_IS_TYPE(future, st->objects.LoopFuture))
+        return st->task_ops->set_result(st, future, Py_True);
     if (!is_plain(st, future)) {
         PyObject *done = PyObject_CallMethodNoArgs(future, st->names.done);
         int yes = done == NULL ? -1 : PyObject_IsTrue(done);

@@ -45,6 +45,7 @@ tdl_party_of(struct tdl_wait *wait)
 /* Whom to tell, and what that takes. */
 struct tdl_tell {
     GrantObject *spare; /* strong, or NULL */
+    bool here;          /* the one prepared for is a coroutine of this thread's loop */
     /* one of: */
     struct tdl_waiter *parked;
     PyObject *future; /* strong */
@@ -54,7 +55,7 @@ struct tdl_tell {
 static inline void
 tdl_tell_init(struct tdl_tell *tell)
 {
-    *tell = (struct tdl_tell){NULL, NULL, NULL, NULL};
+    *tell = (struct tdl_tell){0};
 }
 
 /* Inside: pass over coroutines that are known to have been cancelled, forget those whose

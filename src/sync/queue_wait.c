@@ -27,14 +27,30 @@ as_step(enum tdl_queue_outcome outcome)
                                        : TDL_STEP_ERROR;
 }
 
+/* Whether an attempt would most likely fail. */
+static bool
+looks_busy(QueueObject *queue, bool puts)
+{
+    bool busy = false;
+    TDL_CRITICAL_BEGIN(queue);
+    if (queue->native && !queue->is_shut) {
+        Py_ssize_t size = Py_SIZE(queue->items);
+        busy = puts ? queue->limit > 0 && size >= queue->limit : size == 0;
+    }
+    TDL_CRITICAL_END();
+    return busy;
+}
+
 /* Try, and wait if that fails. */
 static enum tdl_step
 try_or_wait(AwaitObject *self, PyObject **result, bool returns)
 {
     struct tdl_queue_visit visit = {NULL, returns};
-    enum tdl_queue_outcome outcome = visit_queue(self, result, &visit);
-    if (outcome != TDL_QUEUE_BUSY)
-        return as_step(outcome);
+    if (!looks_busy((QueueObject *)self->owner, self->value != NULL)) {
+        enum tdl_queue_outcome outcome = visit_queue(self, result, &visit);
+        if (outcome != TDL_QUEUE_BUSY)
+            return as_step(outcome);
+    }
     if (tdl_await_prepare(self) < 0)
         return TDL_STEP_ERROR;
     visit.party = &self->party; /* what has come meanwhile is had at once */

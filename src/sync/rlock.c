@@ -23,7 +23,7 @@ static int
 find_runner(struct tdl_state *st, struct runner *runner)
 {
     *runner = (struct runner){NULL, 0};
-    PyObject *loop = PyObject_CallNoArgs(st->objects.sync_running_loop);
+    PyObject *loop = tdl_sync_loop_here(st);
     if (loop == NULL)
         return -1;
     if (loop != Py_None)

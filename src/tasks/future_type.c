@@ -65,8 +65,19 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *
+iterate(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    return tdl_task_iterate(type->tp_traverse == traverse ? PyType_GetModuleState(type)
+                                                          : tdl_state_by_type(type),
+                            self);
+}
+
 static PyType_Slot slots[] = {
     {Py_tp_methods, methods},
+    {Py_tp_iter, iterate},
+    {Py_am_await, iterate},
     {Py_tp_traverse, traverse},
     {Py_tp_clear, clear},
     {Py_tp_dealloc, dealloc},

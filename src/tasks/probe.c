@@ -302,8 +302,9 @@ init_tasks(PyObject *module, PyObject *args)
     st->aio.values = values;
     find_counter(st, asyncio, make);
     Py_XSETREF(st->objects.EventLoop, (PyTypeObject *)Py_NewRef(loop_class));
-    if (tdl_task_call_exec(module) < 0 || tdl_task_type_exec(module) < 0 ||
-        tdl_task_future_exec(module) < 0 || tdl_functions_types_exec(module) < 0)
+    if (tdl_task_call_exec(module) < 0 || tdl_task_future_iter_exec(module) < 0 ||
+        tdl_task_type_exec(module) < 0 || tdl_task_future_exec(module) < 0 ||
+        tdl_functions_types_exec(module) < 0)
         return NULL;
     st->task_ops = &tdl_task_ops;
     Py_RETURN_TRUE;

@@ -1,4 +1,5 @@
 /* Entries of the ready queue that are steps of tasks, or calls of callees. */
+#include "tasks/awaited.h"
 #include "tasks/callee.h"
 #include "tasks/task.h"
 
@@ -64,6 +65,26 @@ run(LoopObject *loop, PyObject *task, PyObject *future)
     return r;
 }
 
+static bool
+is_done(PyObject *future)
+{
+    return tdl_awaited_of(future)->state != TDL_AIO_PENDING;
+}
+
+static bool
+is_cancelled(PyObject *future)
+{
+    return tdl_awaited_of(future)->state == TDL_AIO_CANCELLED;
+}
+
+static void
+set_blocking(PyObject *future)
+{
+    TDL_CRITICAL_BEGIN(future);
+    tdl_awaited_of(future)->blocking = 1;
+    TDL_CRITICAL_END();
+}
+
 const struct tdl_task_ops tdl_task_ops = {
     .run = run,
     .task_of = tdl_task_of_callback,
@@ -71,4 +92,8 @@ const struct tdl_task_ops tdl_task_ops = {
     .create = tdl_task_create,
     .create_by_call = tdl_task_create_by_call,
     .create_future = tdl_task_create_future,
+    .is_done = is_done,
+    .is_cancelled = is_cancelled,
+    .set_blocking = set_blocking,
+    .set_result = tdl_awaited_set_result,
 };

@@ -34,6 +34,10 @@ void tdl_task_unregister(struct tdl_state *st, PyObject *task);
 PyObject *tdl_task_step_call(struct tdl_state *st, PyObject *task, PyObject *exception);
 PyObject *tdl_task_wake_call(struct tdl_state *st, PyObject *task);
 
+/* future_iter.c: an iterator that awaits a native future or task: a new reference or NULL.
+ * `st` may be NULL, with an exception set. */
+PyObject *tdl_task_iterate(struct tdl_state *st, PyObject *future);
+
 /* run.c: what the loop gets. */
 extern const struct tdl_task_ops tdl_task_ops;
 
@@ -69,6 +73,7 @@ int tdl_task_add_type(PyObject *module, const char *name, PyType_Spec *spec, PyO
 
 /* The types.  Each returns 0 or -1 with an exception set. */
 int tdl_task_call_exec(PyObject *module);
+int tdl_task_future_iter_exec(PyObject *module);
 int tdl_task_type_exec(PyObject *module);
 int tdl_task_future_exec(PyObject *module);
 

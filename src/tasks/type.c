@@ -131,7 +131,18 @@ dealloc(PyObject *self)
     tdl_task_dealloc_as(self, tdl_task_stock_type(self, traverse));
 }
 
+static PyObject *
+iterate(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    return tdl_task_iterate(type->tp_traverse == traverse ? PyType_GetModuleState(type)
+                                                          : tdl_state_by_type(type),
+                            self);
+}
+
 static PyType_Slot slots[] = {
+    {Py_tp_iter, iterate},
+    {Py_am_await, iterate},
     {Py_tp_traverse, traverse},
     {Py_tp_clear, clear},
     {Py_tp_dealloc, dealloc},

@@ -195,3 +195,39 @@ def test_a_task_in_python_may_run_it(run, kit):
         assert await task is True
 
     run(main)
+
+
+@pytest.mark.parametrize("where", ["class", "instance"])
+def test_the_loop_is_asked_for_its_futures(factory, kit, where):
+    """Tracers put a create_future() in the place of the loop's."""
+    made = []
+
+    def create_future(self):
+        made.append(base(self))
+        return made[-1]
+
+    loop = factory()
+    base = type(loop).create_future
+    if where == "class":
+        loop.close()
+        loop = type("Traced", (type(loop),), {"create_future": create_future})()
+    else:
+        loop.create_future = create_future.__get__(loop)
+
+    async def main():
+        event = kit.Event()
+        waiting = asyncio.ensure_future(event.wait())
+        await asyncio.sleep(0)
+        assert waiting._fut_waiter in made
+        event.set()
+        if where == "instance":
+            loop.time = loop.time  # something else is put there
+            del loop.create_future
+        await waiting
+        waiting = asyncio.ensure_future(kit.Event().wait())
+        await asyncio.sleep(0)
+        assert (waiting._fut_waiter in made) is (where == "class")
+        waiting.cancel()
+
+    loop.run_until_complete(main())
+    loop.close()

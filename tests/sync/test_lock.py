@@ -120,6 +120,29 @@ def test_a_subclass_with_an_acquire_of_its_own(run, kit):
     assert calls == ["acquire", "release"]
 
 
+def test_methods_that_are_put_on_an_instance(run, kit):
+    calls = []
+
+    async def main():
+        lock = kit.Lock()
+        acquire, release = lock.acquire, lock.release
+
+        async def traced():
+            calls.append("acquire")
+            return await acquire()
+
+        async with lock:
+            lock.release = lambda: (calls.append("release"), release())
+        async with lock:
+            lock.acquire = traced
+        async with lock:
+            del lock.release
+        assert not lock.locked()
+
+    run(main)
+    assert calls == ["release", "release", "acquire"]
+
+
 def test_it_is_an_asyncio_lock():
     lock = treadle.Lock()
     lock.note = "as any object's"
