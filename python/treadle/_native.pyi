@@ -282,6 +282,8 @@ def _work(
     max_tasks: int,
     pickler: Any,
     max_memory: int,
+    guard: int,
+    tied: bool,
     /,
 ) -> None: ...
 

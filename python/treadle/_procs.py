@@ -380,6 +380,7 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
                     initargs=self._initargs,
                     max_tasks=self._max_tasks_per_child,
                     options=self._worker_options,
+                    tied=self._outlives_workers(threading.current_thread()),
                 )
             )
         except BaseException:
@@ -388,6 +389,12 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         assert process.pid is not None
         processes[process.pid] = process
         pool._worker_started(index, process.pid)
+
+    def _outlives_workers(self, thread: threading.Thread) -> bool:
+        """Whether a thread ends after the workers, unless the process is killed."""
+        if thread is threading.main_thread():
+            return thread.native_id == os.getpid()
+        return thread is self._executor_manager_thread
 
     def _start_map(
         self,

@@ -31,6 +31,7 @@ class WorkerSpec:
     initializer, initargs: called before the first task.
     max_tasks: the number of tasks after which it ends; None: no limit.
     options: what ``worker_options()`` made.
+    tied: whether it is to end with the thread that starts it, if it is a child of that.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class WorkerSpec:
         initargs: tuple[Any, ...] = (),
         max_tasks: int | None = None,
         options: Mapping[str, Any] = MappingProxyType({}),
+        tied: bool = False,
     ) -> None:
         self.index = index
         self.descriptors = descriptors
@@ -50,6 +52,7 @@ class WorkerSpec:
         self.initargs = initargs
         self.max_tasks = max_tasks
         self.options = options
+        self.tied = tied
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker that does not inherit our memory."""
@@ -77,7 +80,7 @@ def worker_id() -> int | None:
 
 def run(spec: WorkerSpec) -> None:
     """What a worker process does from its start to its end."""
-    _settle(spec)
+    guard = _settle(spec)
     if spec.initializer is not None:
         try:
             spec.initializer(*spec.initargs)
@@ -93,6 +96,8 @@ def run(spec: WorkerSpec) -> None:
             spec.max_tasks or 0,
             spec.options.get("pickler"),
             spec.options.get("max_memory") or 0,
+            guard,
+            spec.tied,
         )
     finally:
         _call_exit_function(spec.options.get("exit_function"))
@@ -123,7 +128,8 @@ def explain_pickling(error: BaseException) -> None:
     error.add_note(RESULT_NOTE)
 
 
-def _settle(spec: WorkerSpec) -> None:
+def _settle(spec: WorkerSpec) -> int:
+    """Returns the descriptor that _end_with_parent() has set up."""
     global _index
     _index = spec.index
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,7 +138,7 @@ def _settle(spec: WorkerSpec) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _end_with_parent()
+    guard = _end_with_parent()
     if (cpus := spec.options.get("affinity")) is not None:
         os.sched_setaffinity(0, cpus)
     os.environ.update(spec.options.get("variables", {}))
@@ -140,14 +146,16 @@ def _settle(spec: WorkerSpec) -> None:
     sender: "Sender | None" = spec.options.get("logs")
     if sender is not None:
         sender.install()
+    return guard
 
 
-def _end_with_parent() -> None:
+def _end_with_parent() -> int:
     """Have the kernel kill this process when the parent's end of its pipe is closed:
-    also in the middle of a task, and without a thread that a task which forks would lose."""
+    also in the middle of a task, and without a thread that a task which forks would lose.
+    Our end of the pipe; -1 if there is none."""
     parent = parent_process()
     if parent is None:
-        return
+        return -1
     fd = parent.sentinel
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
@@ -156,6 +164,7 @@ def _end_with_parent() -> None:
     poll.register(fd, 0)
     if poll.poll(0):  # too late to be told
         os._exit(1)
+    return fd
 
 
 def _limit_loaded_libraries(threads: int | None) -> None:

@@ -113,13 +113,17 @@ def start(spec: WorkerSpec) -> process.BaseProcess:
     """Start a worker; the process object, as multiprocessing has it."""
     limits = _thread_limits(spec.options.get("library_threads"))
     spec.options = {**spec.options, "variables": limits}
+    method = spec.context.get_start_method()
     worker: process.BaseProcess = spec.context.Process(target=run, args=(spec,))
+    by_zygote = isinstance(worker, ZygoteProcess)
+    # that of another process may end before
+    spec.tied = spec.tied and method in ("fork", "spawn") and not by_zygote
     if isinstance(worker, ZygoteProcess):
-        worker._ignores_interrupt = True
+        worker._ignores_interrupt = worker._ends_with_parent = True
         worker._zygote_environment(limits)
-    elif spec.context.get_start_method() == "forkserver":
+    elif method == "forkserver":
         forkserver.ensure_running()  # which is not to inherit our mask
-    execs = spec.context.get_start_method() == "spawn" and not isinstance(worker, ZygoteProcess)
+    execs = method == "spawn" and not by_zygote
     with _interrupts_held(), _environment(limits if execs else {}):
         worker.start()
     _started.add(worker._popen)  # type: ignore[attr-defined]

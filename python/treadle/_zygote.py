@@ -70,15 +70,18 @@ class Zygote:
         """The zygote's process number; None before the first worker was asked for."""
         return self._pid
 
-    def fork(self, descriptors: list[int]) -> tuple[_Started, dict[str, str | None]]:
-        """A new worker, and what its environment must change to be like ours now."""
+    def fork(
+        self, descriptors: list[int], bound: bool = False
+    ) -> tuple[_Started, dict[str, str | None]]:
+        """A new worker, and what its environment must change to be like ours now. One
+        that is `bound` is killed when this process is gone."""
         if len(descriptors) > _server.MAX_DESCRIPTORS:
             raise ValueError("too many fds")
         with self._lock:
             for _ in range(_ATTEMPTS):
                 try:
                     self._ensure_running()
-                    return self._ask(descriptors), self._changes()
+                    return self._ask(descriptors, bound), self._changes()
                 except (ConnectionError, EOFError):
                     self._forget()
                 except OSError:
@@ -205,7 +208,7 @@ class Zygote:
         said: dict[str, Any] = pickle.loads(message)
         return said
 
-    def _ask(self, descriptors: list[int]) -> _Started:
+    def _ask(self, descriptors: list[int], bound: bool) -> _Started:
         assert self._control is not None
         reader, writer = os.pipe()
         status, status_writer = os.pipe()
@@ -213,7 +216,8 @@ class Zygote:
             tracker = resource_tracker.getfd()
             assert tracker is not None
             given = [reader, status_writer, tracker, *descriptors]
-            socket.send_fds(self._control, [_server.FORK], given)
+            kind = _server.FORK_BOUND if bound else _server.FORK
+            socket.send_fds(self._control, [kind], given)
             answer, received = self._answer()
             (pid,) = _server.ANSWER.unpack(answer)
             if pid < 0:
@@ -296,7 +300,9 @@ class Popen(popen_fork.Popen):
             reduction.dump(process_obj, buffer)
         finally:
             context.set_spawning_popen(None)
-        started, changes = process_obj._zygote().fork(self._fds)
+        started, changes = process_obj._zygote().fork(
+            self._fds, process_obj._ends_with_parent
+        )
         self.pid = started.pid
         self.sentinel = started.pidfd
         self._status = started.status
@@ -352,6 +358,8 @@ class ZygoteProcess(process.BaseProcess):
     _start_method = None
     # Whether it is started with SIGINT ignored, and stays so.
     _ignores_interrupt = False
+    # Whether its zygote kills it when this process is gone.
+    _ends_with_parent = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

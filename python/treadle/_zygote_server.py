@@ -31,6 +31,8 @@ util: Any = _util  # parts that the stubs do not know
 # A request: one byte of kind. Its descriptors: what the worker reads, the status
 # pipe's end, the resource tracker's, then those that the process object names.
 FORK = b"f"
+# The same; the worker is killed when the parent process is gone.
+FORK_BOUND = b"b"
 # An answer: the worker's process number, or minus an errno.
 ANSWER = struct.Struct("q")
 # What a status pipe carries: records of a kind and a length, then that many bytes.
@@ -40,6 +42,9 @@ FAILED = b"e"  # why the worker did not get as far as its target: a traceback
 EXIT_CODE = struct.Struct("i")
 
 MAX_DESCRIPTORS = 250
+
+# Milliseconds from the moment when nobody can ask any more to the parent's end, if it ends.
+_PARENT_ENDS = 1000
 
 _inherited: list[int] = []
 
@@ -54,6 +59,7 @@ class _Zygote:
         self._control = control
         self._parent = parent
         self._workers: dict[int, tuple[int, int]] = {}  # by pidfd: process number, status pipe
+        self._bound: set[int] = set()  # pidfds of those that end with the parent
         self._poll = select.poll()
         self._poll.register(control.fileno(), select.POLLIN)
         self._poll.register(parent, select.POLLIN)
@@ -64,7 +70,20 @@ class _Zygote:
                 if fd in self._workers:
                     self._reap(fd)
                 elif fd == self._parent or not self._answer_request():
+                    self._end_bound()
                     return
+
+    def _end_bound(self) -> None:
+        """Kill who is to end with the parent, should that have ended: workers see to it
+        themselves, but not those whose descriptors a task has closed."""
+        ended = select.poll()
+        ended.register(self._parent, select.POLLIN)
+        if self._bound and ended.poll(_PARENT_ENDS):
+            for pidfd in self._bound:
+                try:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
 
     def _answer_request(self) -> bool:
         """Serve one request; False if nobody is left to make any."""
@@ -72,7 +91,7 @@ class _Zygote:
             kind, descriptors, _, _ = socket.recv_fds(self._control, 1, MAX_DESCRIPTORS + 3)
         except ConnectionError:
             return False
-        if kind != FORK:
+        if kind not in (FORK, FORK_BOUND):
             return False
         try:
             pid = self._fork(descriptors)
@@ -83,6 +102,8 @@ class _Zygote:
                 os.close(fd)
             return True
         self._workers[pidfd] = (pid, descriptors[1])
+        if kind == FORK_BOUND:
+            self._bound.add(pidfd)
         self._poll.register(pidfd, select.POLLIN)
         for fd in (descriptors[0], *descriptors[2:]):
             os.close(fd)
@@ -116,9 +137,11 @@ class _Zygote:
             os.close(pidfd)
             os.close(status)
         self._workers.clear()
+        self._bound.clear()
 
     def _reap(self, pidfd: int) -> None:
         pid, status = self._workers.pop(pidfd)
+        self._bound.discard(pidfd)
         self._poll.unregister(pidfd)
         os.close(pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

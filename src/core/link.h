@@ -38,7 +38,7 @@ struct tdl_link_shared {
     _Atomic uint32_t task_ns;            /* what a task takes, a moving average; 0: unknown */
     _Atomic uint32_t running;            /* number of the task + 1, 0: none */
     _Atomic int64_t since;               /* when it began; core/clock.h */
-    _Atomic uint32_t full;               /* not 0: it has more memory than it may have */
+    _Atomic uint32_t full;               /* not 0: it is to be replaced */
     struct tdl_histogram wait; /* of the tasks that it has run: from submit to begin */
     struct tdl_histogram run;  /* and from there to the outcome */
     alignas(64) _Atomic uint32_t tasks[TDL_LINK_TASKS];

@@ -53,8 +53,10 @@ note_death(ProcPoolObject *pool, uint32_t index)
     tdl_procs_drain(pool, proc);
     tdl_procs_leave_collector(pool);
     tdl_lock_acquire(&pool->lock);
-    if (proc->budget == 0 && proc->inflight == 0)
-        proc->killed = true; /* it has run as many as it was to */
+    bool to_be_replaced =
+        atomic_load_explicit(&proc->link.shared->full, memory_order_acquire) != 0;
+    if ((proc->budget == 0 || to_be_replaced) && proc->inflight == 0)
+        proc->killed = true; /* it has run as many as it was to, or as it could */
     proc->state = TDL_PROC_DEAD;
     pool->proc_count--;
     pool->grow_asked = false;

@@ -1,6 +1,9 @@
 /* The loop of a worker process: take a call, run it, put the result. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,8 +18,19 @@
 
 /* How often at most a worker looks how much memory it has. */
 #define LOOK_AT_MEMORY TDL_NS_PER_MS
-/* How often a worker that sleeps looks whether its pool's process still exists. */
-#define LOOK_FOR_PARENT (TDL_NS_PER_S / 2)
+/* How often a worker that sleeps looks whether its pool's process still exists, and what
+ * memory it can give back. */
+#define LOOK_AROUND (TDL_NS_PER_S / 2)
+/* The same, with nothing to give back and a guard that tells it of its parent's end. */
+#define LOOK_SELDOM (30 * TDL_NS_PER_S)
+
+/* A descriptor that is not ours alone: a task may have closed it, and its number may be
+ * another file's by now. */
+struct watched {
+    int fd; /* -1: none */
+    dev_t device;
+    ino_t inode;
+};
 
 struct worker {
     struct tdl_state *st;
@@ -24,11 +38,14 @@ struct worker {
     struct tdl_link link;
     struct tdl_segment board_segment;
     struct tdl_board *board;
-    int doorbell; /* eventfd */
-    int parent;   /* pidfd of the pool's process, -1: unknown */
+    struct watched doorbell; /* eventfd */
+    struct watched guard;    /* kills this process when the parent has ended */
+    int parent;              /* pidfd of the pool's process, -1: unknown */
     uint32_t index;
     uint32_t left;          /* tasks that it may still run; UINT32_MAX: any number */
     bool skipped;           /* tasks that were taken back, since the last announcement */
+    bool stripped;          /* somebody has closed its descriptors */
+    bool idle_memory;       /* perhaps some, since the last task */
     struct tdl_bytes parts; /* of a message that comes in several frames */
     struct tdl_bytes out;
     struct tdl_spin spin;
@@ -40,11 +57,46 @@ struct worker {
 /* ---- talking to the parent ---------------------------------------------------------- */
 
 static void
+watch(struct watched *watched, int fd)
+{
+    struct stat found;
+    watched->fd = fd >= 0 && fstat(fd, &found) == 0 ? fd : -1;
+    if (watched->fd >= 0) {
+        watched->device = found.st_dev;
+        watched->inode = found.st_ino;
+    }
+}
+
+static bool
+is_there(const struct watched *watched)
+{
+    struct stat found;
+    return fstat(watched->fd, &found) == 0 && found.st_dev == watched->device &&
+           found.st_ino == watched->inode;
+}
+
+static void
 ring(struct worker *worker)
 {
     uint64_t one = 1;
-    while (write(worker->doorbell, &one, sizeof one) < 0 && errno == EINTR)
+    worker->stripped = worker->stripped || !is_there(&worker->doorbell);
+    while (!worker->stripped && write(worker->doorbell.fd, &one, sizeof one) < 0 &&
+           errno == EINTR)
         continue;
+}
+
+/* Whether a task has closed what this worker is woken, ended and heard by.  Then it has to
+ * end, and asks not to be missed: its end is what the pool notices. */
+static bool
+is_stripped(struct worker *worker)
+{
+    worker->stripped = worker->stripped || !is_there(&worker->doorbell) ||
+                       (worker->guard.fd >= 0 && !is_there(&worker->guard));
+    if (worker->stripped) {
+        atomic_store_explicit(&worker->link.shared->full, 1, memory_order_release);
+        tdl_board_post(worker->board, worker->index);
+    }
+    return worker->stripped;
 }
 
 static bool
@@ -84,12 +136,10 @@ wait_for_room(struct worker *worker, size_t size)
     if (!tdl_channel_want_room(&worker->link.results, size))
         return 0;
     PyThreadState *tstate = PyEval_SaveThread();
-    int r = tdl_channel_wait_room(&worker->link.results, tdl_clock_now() + LOOK_FOR_PARENT);
+    int r = tdl_channel_wait_room(&worker->link.results, tdl_clock_now() + LOOK_AROUND);
     PyEval_RestoreThread(tstate);
     if (r == -ETIMEDOUT && parent_is_gone(worker))
         _exit(1);
-    if (r == -ETIMEDOUT)
-        tdl_codec_trim(worker->codec);
     return r == -EINTR ? PyErr_CheckSignals() : 0;
 }
 
@@ -348,6 +398,7 @@ do_task(struct worker *worker, const struct tdl_frame *frame, const uint8_t *dat
     tdl_bytes_reset(&worker->out);
     if (worker->left != UINT32_MAX)
         worker->left--;
+    worker->idle_memory = true;
     announce(worker);
     return r;
 }
@@ -362,7 +413,9 @@ do_message(struct worker *worker, const struct tdl_frame *frame, const uint8_t *
     switch (frame->kind) {
     case TDL_FRAME_CALL:
     case TDL_FRAME_MAP:
-        return do_task(worker, frame, data, size) < 0 ? -1 : worker->left > 0;
+        if (do_task(worker, frame, data, size) < 0)
+            return -1;
+        return worker->left > 0 && !(worker->stripped && is_stripped(worker));
     case TDL_FRAME_DEFINE:
         return tdl_codec_define(worker->codec, frame->function, data, size) < 0 ? -1 : 1;
     case TDL_FRAME_EXIT:
@@ -406,12 +459,15 @@ wait_for_call(struct worker *worker)
 {
     if (worker->skipped)
         announce_room(worker);
+    bool seldom = worker->guard.fd >= 0 && !worker->idle_memory;
+    int64_t deadline = tdl_clock_now() + (seldom ? LOOK_SELDOM : LOOK_AROUND);
     PyThreadState *tstate = PyEval_SaveThread();
-    int r =
-        tdl_channel_wait(&worker->link.calls, &worker->spin, tdl_clock_now() + LOOK_FOR_PARENT);
+    int r = tdl_channel_wait(&worker->link.calls, &worker->spin, deadline);
     if (r == -ETIMEDOUT && parent_is_gone(worker))
         _exit(1);
     PyEval_RestoreThread(tstate);
+    if (r == -ETIMEDOUT && worker->idle_memory)
+        worker->idle_memory = tdl_codec_trim(worker->codec);
     return r == -EINTR ? PyErr_CheckSignals() : 0;
 }
 
@@ -428,6 +484,8 @@ work(struct worker *worker)
             PyErr_SetString(PyExc_RuntimeError, "the ring of calls is damaged");
             return -1;
         }
+        if (r == 0 && is_stripped(worker))
+            return 0;
         if (r == 0)
             r = wait_for_call(worker);
         else if ((r = do_frame(worker, &frame, data)) == 0)
@@ -465,29 +523,37 @@ close_worker(struct worker *worker)
     tdl_bytes_fini(&worker->out);
     tdl_link_close(&worker->link);
     tdl_segment_close(&worker->board_segment);
+    if (worker->stripped)
+        return; /* the numbers may be other files' */
     if (worker->parent >= 0)
         close(worker->parent);
-    close(worker->doorbell);
+    close(worker->doorbell.fd);
 }
 
-/* _work(index, descriptors, max_tasks, pickler, max_memory): be worker `index` of the pool that
- * gave the descriptors (segment, board, doorbell), and perhaps those of two stores as
- * tdl_codec_join() takes them, which are closed at the end, until it
- * is told to end or has run `max_tasks` tasks (0: any number).  With more than
- * `max_memory` bytes in memory (0: any number) it asks to be told. */
+/* _work(index, descriptors, max_tasks, pickler, max_memory, guard, tied): be worker `index` of
+ * the pool that gave the descriptors (segment, board, doorbell), and perhaps those of two
+ * stores as tdl_codec_join() takes them, which are closed at the end, until it is told to
+ * end or has run `max_tasks` tasks (0: any number).  With more than `max_memory` bytes in
+ * memory (0: any number) it asks to be told.  The descriptor `guard` (-1: none) is set up so
+ * that this process is killed when the parent has ended; `tied` has the kernel do so
+ * when the thread that started it has, too. */
 PyObject *
 tdl_procs_work(PyObject *module, PyObject *args)
 {
     struct worker worker = {.st = tdl_state_of(module), .left = UINT32_MAX, .parent = -1};
-    int link_fd, board_fd, stores[2] = {-1, -1};
+    int link_fd, board_fd, doorbell, guard, tied, stores[2] = {-1, -1};
     unsigned max_tasks;
     PyObject *descriptors, *pickler;
     long long max_memory;
-    if (!PyArg_ParseTuple(args, "IO!IOL:_work", &worker.index, &PyTuple_Type, &descriptors,
-                          &max_tasks, &pickler, &max_memory) ||
-        !PyArg_ParseTuple(descriptors, "iii|ii:_work", &link_fd, &board_fd, &worker.doorbell,
+    if (!PyArg_ParseTuple(args, "IO!IOLip:_work", &worker.index, &PyTuple_Type, &descriptors,
+                          &max_tasks, &pickler, &max_memory, &guard, &tied) ||
+        !PyArg_ParseTuple(descriptors, "iii|ii:_work", &link_fd, &board_fd, &doorbell,
                           &stores[0], &stores[1]))
         return NULL;
+    watch(&worker.doorbell, doorbell);
+    watch(&worker.guard, guard);
+    if (tied)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     worker.max_memory = max_memory;
     if (max_tasks > 0)
         worker.left = max_tasks;
