@@ -28,7 +28,7 @@ from ._pool import ThreadPoolExecutor
 from ._version import __version__
 
 if _TYPE_CHECKING:
-    from ._functions import gather
+    from ._functions import gather, shield, wait_for
     from ._loop import EventLoop, new_event_loop
     from ._policy import EventLoopPolicy, install
     from ._mp_pool import Pool
@@ -75,6 +75,8 @@ _LAZY = {
     "RLock": "_sync",
     "Semaphore": "_sync",
     "gather": "_functions",
+    "shield": "_functions",
+    "wait_for": "_functions",
     "EventLoop": "_loop",
     "EventLoopPolicy": "_policy",
     "BrokenProcessPool": "_procs",
@@ -151,6 +153,8 @@ __all__ = [
     "__version__",
     "as_completed",
     "gather",
+    "shield",
+    "wait_for",
     "get_include",
     "install",
     "new_event_loop",

@@ -66,6 +66,9 @@
 /* Tasks may be done when they are made, which gather() takes notice of. */
 #define TDL_AIO_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 
+/* wait_for() awaits in the task that calls it; before, in a task of its own. */
+#define TDL_AIO_AWAITS_IN_TASK (PY_VERSION_HEX >= 0x030C0000)
+
 /* What a task calls a step that comes when it is done. */
 #if PY_VERSION_HEX >= 0x030E0000
 #define TDL_AIO_STEP_NAME "__step"

@@ -107,7 +107,12 @@
     X(_cancel_message)          \
     X(_log_destroy_pending)     \
     X(_make_cancelled_error)    \
+    X(call_later)               \
+    X(cr_await)                 \
+    X(get)                      \
     X(create_task)              \
+    X(exceptions)               \
+    X(uncancel)                 \
     X(remove_done_callback)     \
     X(_on_timeout)              \
     X(current_task)             \
@@ -201,6 +206,12 @@ struct tdl_objects {
     PyObject *loop_kwnames;        /* ('loop',) */
     /* asyncio's functions, found on first use; see tasks/functions.h */
     PyObject *aio_gather;
+    PyObject *aio_shield;
+    PyObject *aio_all_completed;
+    PyObject *aio_log_on_exception; /* asyncio.tasks._log_on_exception, or NULL */
+    PyObject *aio_note_timeout;     /* asyncio.Timeout._insert_timeout_error, or NULL */
+    PyObject *ExceptionGroup;
+    PyObject *wait_for_expire; /* a function of tasks/wait_for.c */
     PyObject *aio_ensure_future;
     PyObject *aio_current_task;
     PyObject *aio_isfuture;

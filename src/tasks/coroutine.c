@@ -24,6 +24,8 @@ tdl_coroutine_new(struct tdl_state *st, const struct tdl_coroutine_op *op, PyObj
     self->values[1] = Py_XNewRef(second);
     self->handle = self->future = self->inner = NULL;
     self->stage = NEW;
+    self->within = self->expired = false;
+    self->number = 0;
     PyObject_GC_Track(made);
     return made;
 }
@@ -48,6 +50,14 @@ tdl_coroutine_become(CoroutineObject *self, PyObject *made)
     Py_CLEAR(self->values[0]);
     Py_CLEAR(self->values[1]);
     Py_CLEAR(self->future);
+    return made == NULL ? TDL_GO_ERROR : TDL_GO_INNER;
+}
+
+enum tdl_go
+tdl_coroutine_enter(CoroutineObject *self, PyObject *made)
+{
+    Py_XSETREF(self->inner, made);
+    self->within = true;
     return made == NULL ? TDL_GO_ERROR : TDL_GO_INNER;
 }
 
@@ -103,6 +113,8 @@ yield_future(CoroutineObject *self, PyObject **result)
     return PYGEN_NEXT;
 }
 
+static PySendResult take_step(CoroutineObject *self, enum tdl_go step, PyObject **result);
+
 /* Make the next step of the coroutine inside, `thrown` first if that is not NULL. */
 static PySendResult
 step_inner(CoroutineObject *self, PyObject *thrown, PyObject **result)
@@ -121,6 +133,10 @@ step_inner(CoroutineObject *self, PyObject *thrown, PyObject **result)
     if (r == PYGEN_NEXT) {
         self->stage = WAITING;
         return r;
+    }
+    if (self->within) {
+        self->within = false;
+        return take_step(self, self->op->leave(self, result), result);
     }
     PyObject *raised = r == PYGEN_ERROR ? tdl_err_take() : NULL;
     drop(self);

@@ -32,6 +32,9 @@ struct tdl_coroutine_op {
     /* An exception is set: it was thrown in, or `future` has it.  NULL: it is raised. */
     enum tdl_go (*fail)(CoroutineObject *self, PyObject **result);
     bool returns_owner; /* which then may live until the next StopIteration is raised */
+    /* The coroutine that tdl_coroutine_enter() was given has returned `*result`, which is a
+     * new reference, or raised what is set.  NULL where that is not called. */
+    enum tdl_go (*leave)(CoroutineObject *self, PyObject **result);
 };
 
 struct CoroutineObject {
@@ -44,6 +47,9 @@ struct CoroutineObject {
     PyObject *future; /* strong, or NULL */
     PyObject *inner;  /* strong, or NULL */
     uint8_t stage;    /* see coroutine.c */
+    bool within;      /* the operation goes on when `inner` has ended */
+    bool expired;     /* the operation's own, as the next */
+    int number;
 };
 
 /* A new one, with references of its own to what is not NULL. */
@@ -53,6 +59,10 @@ PyObject *tdl_coroutine_new(struct tdl_state *st, const struct tdl_coroutine_op 
 /* Go on as `made`, a coroutine that has not been started: takes the reference; NULL: an
  * exception is set.  Returns what a step returns then. */
 enum tdl_go tdl_coroutine_become(CoroutineObject *self, PyObject *made);
+
+/* Go on when `made` has ended: takes the reference; NULL: an exception is set.  Returns what
+ * a step returns then. */
+enum tdl_go tdl_coroutine_enter(CoroutineObject *self, PyObject *made);
 
 /* A callable that is `function` when it is called, and `stock`, a function of asyncio's,
  * in whatever else is asked of it, so that inspect and unittest.mock take it for a coroutine

@@ -16,13 +16,23 @@ int tdl_functions_ready(struct tdl_state *st);
 /* The running loop, or NULL without an exception if none is, or with one. */
 PyObject *tdl_functions_running_loop(struct tdl_state *st);
 
-/* The current task of the running loop, which there must be, where futures know who awaits them: from 3.14 on.  `*task` gets a new
+/* The current task of `loop` where futures know who awaits them: from 3.14 on.  `*task` gets a new
  * reference or NULL.  Returns 0 or -1. */
-int tdl_functions_awaiter(struct tdl_state *st, PyObject **task);
+int tdl_functions_awaiter(struct tdl_state *st, PyObject *loop, PyObject **task);
 
 /* The functions; METH_FASTCALL | METH_KEYWORDS. */
 PyObject *tdl_gather(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames);
+PyObject *tdl_shield(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames);
+
+/* _make_wait(stock), _make_wait_for(stock): wait() and wait_for() of asyncio's. */
+PyObject *tdl_make_wait(PyObject *module, PyObject *stock);
+PyObject *tdl_make_wait_for(PyObject *module, PyObject *stock);
+
+/* See tasks/as_completed.c; METH_FASTCALL. */
+PyObject *tdl_watch_completed(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *tdl_next_completed(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* The types; made when native tasks are switched on.  Each returns 0 or -1. */
 int tdl_gather_exec(PyObject *module);

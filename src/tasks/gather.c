@@ -335,7 +335,7 @@ static PyObject *
 gather(struct gathering *g, PyObject *const *args, Py_ssize_t nargs)
 {
     CalleeObject *callee = g->callee;
-    if ((g->loop != NULL && tdl_functions_awaiter(g->st, &callee->task) < 0) ||
+    if ((g->loop != NULL && tdl_functions_awaiter(g->st, g->loop, &callee->task) < 0) ||
         (callee->members = PyList_New(nargs)) == NULL || add_all(g, args, nargs) < 0)
         return NULL;
     PyObject *outer = make_outer(g->st, g->loop, callee->members);

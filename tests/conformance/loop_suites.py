@@ -41,8 +41,8 @@ MODULES = {
 }
 
 # The functions that are treadle's in own_tasks, and the tests of them.
-FUNCTIONS = ("gather",)
-OF_FUNCTIONS = re.compile("(?i)gather")
+FUNCTIONS = ("as_completed", "gather", "shield", "wait", "wait_for")
+OF_FUNCTIONS = re.compile("(?i)as_completed|gather|shield|_wait")
 
 # Modules that are run once more with treadle's classes or functions in the place of asyncio's, and those.
 SWAPPED = {
@@ -50,6 +50,7 @@ SWAPPED = {
     "own_queues": ("queues", ("LifoQueue", "PriorityQueue", "Queue", "QueueShutDown")),
     "own_tasks": ("tasks", FUNCTIONS),
     "own_timeouts": ("timeouts", ("Timeout", "sleep", "timeout", "timeout_at")),
+    "own_waitfor": ("waitfor", FUNCTIONS),
 }
 
 # Tests of tasks and futures come in variants; those of the classes written in Python make no difference to a loop.
