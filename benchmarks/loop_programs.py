@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from types import ModuleType
 
 import loops
 import resident
@@ -205,6 +207,48 @@ async def wait_for(operations: int) -> None:
         await asyncio.wait_for(asyncio.sleep(0), FAR)
 
 
+def own() -> ModuleType:
+    """Where gather() and the like are: treadle's for its own loop, else asyncio's."""
+    package = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    return importlib.import_module("treadle._functions") if package == loops.SUBJECT else asyncio
+
+
+async def own_gather(operations: int) -> None:
+    """A thousand coroutines gathered, by the loop's own function if it has one."""
+    gather = own().gather
+    for _ in range(operations // BATCH):
+        await gather(*[noop() for _ in range(BATCH)])
+
+
+async def own_wait_for(operations: int) -> None:
+    """wait_for of a short wait, by that of the loop's package."""
+    wait_for = own().wait_for
+    for _ in range(operations):
+        await wait_for(asyncio.sleep(0), FAR)
+
+
+async def own_wait(operations: int) -> None:
+    """A thousand tasks waited for, by that of the loop's package."""
+    wait = own().wait
+    for _ in range(operations // BATCH):
+        await wait([asyncio.create_task(noop()) for _ in range(BATCH)])
+
+
+async def own_shield(operations: int) -> None:
+    """Coroutines shielded, by that of the loop's package."""
+    shield = own().shield
+    for _ in range(operations):
+        await shield(noop())
+
+
+async def own_as_completed(operations: int) -> None:
+    """A thousand coroutines awaited as they complete, by that of the loop's package."""
+    as_completed = own().as_completed
+    for _ in range(operations // BATCH):
+        for each in as_completed([noop() for _ in range(BATCH)]):
+            await each
+
+
 async def sleepers(operations: int) -> None:
     """Tasks that all sleep at once, for one to ten milliseconds."""
     await asyncio.gather(*[asyncio.sleep(SOON * (1 + n % 10)) for n in range(operations)])
@@ -282,6 +326,7 @@ def queued(factory: LoopFactory, operations: int) -> Sample:
 BODIES = (
     *(chain, burst, threadsafe, timer_cancel, timer_fire, sleep0, create_task, ping_pong),
     *(gather, task_group, queue, lines, timeout, wait_for, sleepers, to_thread, executor, spawn, cat),
+    *(own_gather, own_wait_for, own_wait, own_shield, own_as_completed),
 )
 PROGRAMS: dict[str, Program] = {
     **{body.__name__.replace("_", "-"): measured_on_loop(body) for body in BODIES},

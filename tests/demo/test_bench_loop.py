@@ -12,6 +12,7 @@ TARGETS = {
     **{"chain": 1.4, "burst": 1.3, "threadsafe": 1.25, "timer-cancel": 1.4, "timer-fire": 1.0},
     **{"sleep0": 1.25, "create-task": 1.2, "ping-pong": 1.35, "gather": 1.0, "task-group": 1.15},
     **{"queue": 1.1, "timeout": 1.45, "wait-for": 1.4, "sleepers": 1.2, "to-thread": 4},
+    **{"own-gather": 4.0, "own-wait-for": 3.0, "own-wait": 1.5, "own-shield": 1.5, "own-as-completed": 1.5},
     **{"executor": 10, "start-stop": 1.0, "spawn": 1.0, "cat": 1.0, "queued": 1.0, "lines": 2.0},
 }
 TRAFFIC = {

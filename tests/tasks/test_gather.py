@@ -414,5 +414,10 @@ def test_garbage_that_never_ended(loop, functions, complaints):
     assert gone() is None and complaints == []
 
 
-def test_names_are_lazy():
-    assert treadle.gather is treadle._functions.gather
+def test_where_the_functions_are():
+    from treadle import _functions, aio
+
+    for name in ("gather", "shield", "wait_for"):
+        assert getattr(treadle, name) is getattr(aio, name) is getattr(_functions, name)
+    assert aio.wait is _functions.wait and aio.as_completed is _functions.as_completed
+    assert aio.wait is not treadle.wait and aio.as_completed is not treadle.as_completed
