@@ -41,6 +41,7 @@ TOOLS = {
         "httptools",
         "httpx[http2]",
         "hypercorn",
+        "nest-asyncio",
         "pytest-asyncio>=1.1",
         "redis",
         "trustme",

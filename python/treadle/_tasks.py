@@ -182,13 +182,13 @@ def _close(*coroutines: Any) -> None:
 
 def _try_to_enable(loop_class: type, loop: Any) -> bool:
     """Look at the samples; `loop` is the running one."""
-    context = contextvars.Context()
+    context, samples = contextvars.Context(), _Loop()
     coros = [_nothing() for _ in range(3)]
     try:
-        extras = _find_extras(_Loop(), coros[0])
+        extras = _find_extras(samples, coros[0])
+        samples.scheduled.clear()
         if extras is None or not (_future_agrees() and _many_callbacks_agree()):
             return False
-        samples = _Loop()
         task = _make(samples, coros[1], name="sample", context=context)
         if not (
             _task_agrees(task, samples, coros[1], context)
@@ -196,15 +196,20 @@ def _try_to_enable(loop_class: type, loop: Any) -> bool:
             and _awaiters_agree(task, samples)
         ):
             return False
-        return _enter_and_init(loop_class, loop, task, coros[2], extras)
+        make: Callable[[], Any] = lambda: _make(samples, coros[2])  # noqa: E731
+        return _enter_and_init(loop_class, loop, task, make, extras)
     finally:
         _close(*coros)
+        samples.scheduled.clear()  # which refers to the samples: they would be seen as tasks of the program
 
 
 def _enter_and_init(
-    loop_class: type, loop: Any, task: Any, coro: Any, extras: tuple[int, int, bool]
+    loop_class: type,
+    loop: Any,
+    task: Any,
+    make: Callable[[], Any],
+    extras: tuple[int, int, bool],
 ) -> bool:
-    make: Callable[[], Any] = lambda: _make(_Loop(), coro)  # noqa: E731
     swap = getattr(_asyncio, "_swap_current_task", None)
     if swap is None:  # before 3.12 only what is in a dictionary, which need not be found
         return _native._init_tasks(loop_class, _asyncio, loop, task, make, *extras)
