@@ -259,6 +259,13 @@ def rows(quick: bool) -> list[Row]:
             subject=Side("2 workers", lambda: time_primes(lambda: treadle_pool(2), tasks // 250)),
             unavailable="needs two cores" if usable_cores() < 2 else None,
         ),
+        Row(
+            key="crowd",
+            title=f"burst of {4 * tasks:,}, 64 workers to 8",
+            target=1,
+            baseline=Side("8 workers", lambda: time_burst(lambda: treadle_pool(8), 4 * tasks)),
+            subject=Side("64 workers", lambda: time_burst(lambda: treadle_pool(64), 4 * tasks)),
+        ),
     ]
 
 

@@ -93,6 +93,7 @@ class _Manager:
         self.respawn = executor._on_crash == "respawn"
         self.unready = 0  # workers in a row that were lost before they were ready
         self.relay = executor._relay
+        self.template = executor._template
 
     def run(self) -> None:
         if self.relay is not None:
@@ -104,6 +105,8 @@ class _Manager:
                 self.worker_ended(index)
         for process in list(self.processes.values()):
             process.join()
+        if self.template is not None:
+            self.template.stop()
         if self.relay is not None:
             self.relay.close()
 
@@ -320,6 +323,7 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         self._processes: Any = {}
         self._executor_manager_thread: threading.Thread | None = None  # type: ignore[assignment]
         self._manager: _Manager | None = None
+        self._template: Any = None
         self._shutdown_thread = False
         self._shutdown_lock = threading.RLock()  # type: ignore[assignment]
         self._broken: bool | str = False  # type: ignore[assignment]
@@ -362,27 +366,37 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
             if self._shutdown_thread or self._processes is None:
                 return
             # with fork all are started before the dispatcher's thread
+            self._prepare_template()
             missing = self._max_workers - len(self._processes)
             for _ in range(1 if self._safe_to_dynamically_spawn_children else missing):
                 self._start_one(self._processes)
             self._start_manager()
 
+    def _worker_spec(self, index: int, descriptors: tuple[int, ...]) -> _workers.WorkerSpec:
+        return _workers.WorkerSpec(
+            index=index,
+            descriptors=descriptors,
+            context=self._mp_context,
+            initializer=self._initializer,
+            initargs=self._initargs,
+            max_tasks=self._max_tasks_per_child,
+            options=self._worker_options,
+            tied=self._outlives_workers(threading.current_thread()),
+        )
+
+    def _prepare_template(self) -> None:
+        """Before there is a thread: what forks the workers that take the place of others."""
+        forks = not self._safe_to_dynamically_spawn_children
+        if forks and self._on_crash == "respawn" and self._executor_manager_thread is None:
+            if self._template is None:
+                self._template = _workers.fork_template(self._worker_spec(-1, ()))
+
     def _start_one(self, processes: dict[int, Any]) -> None:
         pool = self._pool
         index, *descriptors = pool._add_worker()
+        template = None if self._executor_manager_thread is None else self._template
         try:
-            process = _workers.start(
-                _workers.WorkerSpec(
-                    index=index,
-                    descriptors=tuple(descriptors),
-                    context=self._mp_context,
-                    initializer=self._initializer,
-                    initargs=self._initargs,
-                    max_tasks=self._max_tasks_per_child,
-                    options=self._worker_options,
-                    tied=self._outlives_workers(threading.current_thread()),
-                )
-            )
+            process = _workers.start(self._worker_spec(index, tuple(descriptors)), template)
         except BaseException:
             pool._worker_failed(index)
             raise

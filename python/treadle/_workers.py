@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from multiprocessing import context, forkserver, get_context, process
 from typing import Any
 
+from ._fork_template import ForkTemplate
 from ._worker import WorkerSpec as WorkerSpec
 from ._worker import run
 from ._zygote import ZygoteContext, ZygoteProcess
@@ -109,8 +110,22 @@ def _check_affinity(affinity: Iterable[int]) -> frozenset[int]:
     return cpus
 
 
-def start(spec: WorkerSpec) -> process.BaseProcess:
-    """Start a worker; the process object, as multiprocessing has it."""
+def fork_template(spec: WorkerSpec) -> ForkTemplate | None:
+    """A process that forks the workers that a pool with a fork context needs later, or None."""
+    limits = _thread_limits(spec.options.get("library_threads"))
+    spec.options = {**spec.options, "variables": limits}
+    try:
+        with _interrupts_held():
+            return ForkTemplate(spec)
+    except (OSError, AttributeError):  # no more processes, or a system without pidfds
+        return None
+
+
+def start(spec: WorkerSpec, template: ForkTemplate | None = None) -> process.BaseProcess:
+    """Start a worker; the process object, as multiprocessing has it.
+
+    template: what forks it, for a fork context, if it still exists.
+    """
     limits = _thread_limits(spec.options.get("library_threads"))
     spec.options = {**spec.options, "variables": limits}
     method = spec.context.get_start_method()
@@ -125,9 +140,22 @@ def start(spec: WorkerSpec) -> process.BaseProcess:
         forkserver.ensure_running()  # which is not to inherit our mask
     execs = method == "spawn" and not by_zygote
     with _interrupts_held(), _environment(limits if execs else {}):
-        worker.start()
+        if not _start_by_template(worker, spec, template):
+            worker.start()
     _started.add(worker._popen)  # type: ignore[attr-defined]
     return worker
+
+
+def _start_by_template(
+    worker: process.BaseProcess, spec: WorkerSpec, template: ForkTemplate | None
+) -> bool:
+    if template is None:
+        return False
+    try:
+        template.start(worker, spec)
+    except OSError:
+        return False  # somebody has killed it: then by a fork of this process
+    return True
 
 
 def _thread_limits(threads: int | None) -> dict[str, str]:

@@ -213,9 +213,7 @@ class Zygote:
         reader, writer = os.pipe()
         status, status_writer = os.pipe()
         try:
-            tracker = resource_tracker.getfd()
-            assert tracker is not None
-            given = [reader, status_writer, tracker, *descriptors]
+            given = [reader, status_writer, *self._always_given(), *descriptors]
             kind = _server.FORK_BOUND if bound else _server.FORK
             socket.send_fds(self._control, [kind], given)
             answer, received = self._answer()
@@ -230,6 +228,11 @@ class Zygote:
             os.close(reader)
             os.close(status_writer)
         return _Started(pid, received[0], status, writer)
+
+    def _always_given(self) -> list[int]:
+        tracker = resource_tracker.getfd()
+        assert tracker is not None
+        return [tracker]
 
     def _answer(self) -> tuple[bytes, list[int]]:
         assert self._control is not None
@@ -303,6 +306,10 @@ class Popen(popen_fork.Popen):
         started, changes = process_obj._zygote().fork(
             self._fds, process_obj._ends_with_parent
         )
+        self._adopt(started, pickle.dumps(changes) + buffer.getbuffer())
+
+    def _adopt(self, started: _Started, data: bytes) -> None:
+        """Tell a process that was forked for us who it is."""
         self.pid = started.pid
         self.sentinel = started.pidfd
         self._status = started.status
@@ -312,7 +319,7 @@ class Popen(popen_fork.Popen):
         )
         with open(started.writer, "wb", closefd=False) as stream:
             try:
-                stream.write(pickle.dumps(changes) + buffer.getbuffer())
+                stream.write(data)
             except BrokenPipeError:
                 pass  # it has died already, and will be found dead
 

@@ -54,7 +54,9 @@ def inherited_descriptor(index: int) -> int:
     return _inherited[index]
 
 
-class _Zygote:
+class Server:
+    """Forks a worker for each request, until the other end is closed or the parent is gone."""
+
     def __init__(self, control: socket.socket, parent: int) -> None:
         self._control = control
         self._parent = parent
@@ -122,12 +124,16 @@ class _Zygote:
             code = 1
             try:
                 self._leave()
-                code = _run_worker(*descriptors)
+                code = self._run(descriptors)
             except Exception:
                 sys.excepthook(*sys.exc_info())
             finally:
                 _exit(code)
         return pid
+
+    def _run(self, descriptors: list[int]) -> int:
+        """In the worker: what it does; its exit code."""
+        return _run_worker(*descriptors)
 
     def _leave(self) -> None:
         """In the worker: close what only the zygote needs."""
@@ -164,10 +170,15 @@ def _exit(code: int) -> NoReturn:
         os._exit(code)
 
 
-def _run_worker(reader: int, status: int, tracker: int, *descriptors: int) -> int:
-    """Become the process object that `reader` holds, and run it."""
+def reset_exit_functions() -> None:
+    """In a forked process: run at its end what multiprocessing runs, and nobody else's."""
     atexit._clear()
     atexit.register(util._exit_function)
+
+
+def _run_worker(reader: int, status: int, tracker: int, *descriptors: int) -> int:
+    """Become the process object that `reader` holds, and run it."""
+    reset_exit_functions()
     resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
     _inherited[:] = descriptors
     parent = os.dup(reader)
@@ -271,7 +282,7 @@ def main(config_stream: BinaryIO, control: int, parent: int) -> None:
         gc.freeze()
         try:
             channel.sendall(pickle.dumps(said))
-            _Zygote(channel, parent).serve()
+            Server(channel, parent).serve()
         except ConnectionError:
             pass
     # Nothing that was imported here is to run handlers at exit: workers do.

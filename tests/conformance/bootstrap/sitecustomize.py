@@ -44,6 +44,10 @@ def borrow_suite(directory):
     if os.path.isdir(os.path.join(test.__path__[0], "test_concurrent_futures")):
         raise RuntimeError("this interpreter has its own test.test_concurrent_futures: nothing to borrow")
     test.__path__.append(os.path.join(directory, "test"))
+    # workers that do not inherit this import the suite's modules for themselves
+    from adapting import adapt_support
+
+    adapt_support()
 
 
 _mode = os.environ.get("TREADLE_CONFORMANCE")
