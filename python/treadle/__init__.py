@@ -52,7 +52,7 @@ if _TYPE_CHECKING:
     )
     from ._shared import shared_array
     from ._native import LoopFuture, Task
-    from ._scopes import Timeout, sleep, timeout, timeout_at
+    from ._scopes import TaskGroup, Timeout, sleep, timeout, timeout_at
     from ._to_thread import to_thread
     from ._worker import worker_id
     from ._zygote import ZygoteContext
@@ -91,6 +91,7 @@ _LAZY = {
     "run": "_runner",
     "shared_array": "_shared",
     "sleep": "_scopes",
+    "TaskGroup": "_scopes",
     "Timeout": "_scopes",
     "timeout": "_scopes",
     "timeout_at": "_scopes",
@@ -146,6 +147,7 @@ __all__ = [
     "SharedBuffer",
     "LoopFuture",
     "Task",
+    "TaskGroup",
     "ThreadPoolExecutor",
     "Timeout",
     "TimeoutError",

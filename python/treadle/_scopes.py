@@ -5,6 +5,7 @@ that what is out of the ordinary, and every loop that is not treadle's.
 """
 
 import asyncio
+import asyncio.taskgroups
 import asyncio.timeouts
 from typing import TYPE_CHECKING
 
@@ -28,3 +29,16 @@ class Timeout(_native.TimeoutBase, asyncio.Timeout):  # type: ignore[misc]
 
 
 _native._init_timeout(Timeout, asyncio.timeouts.Timeout, asyncio.timeouts._State)  # type: ignore[attr-defined]
+
+
+class TaskGroup(_native.TaskGroupBase, asyncio.TaskGroup):
+    """Asynchronous context manager for managing groups of tasks; as asyncio.TaskGroup."""
+
+    __slots__ = ()
+
+
+# 3.12, and 3.13 at first: a task that is done when it is made is seen to at once
+_looks = not hasattr(asyncio.taskgroups.TaskGroup, "_aexit") and (
+    "done" in asyncio.taskgroups.TaskGroup.create_task.__code__.co_names
+)
+_native._init_group(TaskGroup, asyncio.taskgroups.TaskGroup, _looks)

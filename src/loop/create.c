@@ -130,8 +130,9 @@ create_native_task(LoopObject *self, PyObject *const *args, PyObject *kwnames)
     return ops->create(self, args[0], name, context);
 }
 
-static PyObject *
-create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+PyObject *
+tdl_loop_create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
     struct tdl_objects *o = &self->st->objects;
     if (nargs != 1 || self->task_factory != NULL || !has_stock_task(self->st))
@@ -151,7 +152,7 @@ create_task(LoopObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject 
 PyMethodDef tdl_loop_create_methods[] = {
     {"create_future", (PyCFunction)create_future, METH_NOARGS,
      "create_future($self, /)\n--\n\nReturn a new treadle.LoopFuture, an asyncio.Future, of this loop."},
-    {"create_task", TDL_METHOD(create_task), METH_FASTCALL | METH_KEYWORDS,
+    {"create_task", TDL_METHOD(tdl_loop_create_task), METH_FASTCALL | METH_KEYWORDS,
      "create_task($self, coro, **kwargs)\n--\n\n"
      "Schedule a coroutine; return its treadle.Task, an asyncio.Task, or what the task\n"
      "factory makes."},

@@ -169,6 +169,10 @@ PyObject *tdl_loop_create_future(LoopObject *loop);
 /* loop.create_future(), of whatever loop: a new reference or NULL. */
 PyObject *tdl_loop_any_future(struct tdl_state *st, PyObject *loop);
 
+/* loop.create_task() as METH_FASTCALL | METH_KEYWORDS. */
+PyObject *tdl_loop_create_task(LoopObject *loop, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames);
+
 /* loop._timer_handle_cancelled(handle).  Returns 0 or -1 with an exception set. */
 int tdl_loop_timer_cancelled(LoopObject *loop, PyObject *handle);
 

@@ -69,6 +69,15 @@
 /* wait_for() awaits in the task that calls it; before, in a task of its own. */
 #define TDL_AIO_AWAITS_IN_TASK (PY_VERSION_HEX >= 0x030C0000)
 
+/* What asyncio's TaskGroup.create_task() takes beside the coroutine; whether it tells the
+ * loop that the task has no name. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define TDL_AIO_GROUP_KEYWORDS "**kwargs"
+#else
+#define TDL_AIO_GROUP_KEYWORDS "*, name=None, context=None"
+#endif
+#define TDL_AIO_GROUP_NAMES_TASKS (PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000)
+
 /* What a task calls a step that comes when it is done. */
 #if PY_VERSION_HEX >= 0x030E0000
 #define TDL_AIO_STEP_NAME "__step"

@@ -116,6 +116,8 @@
     X(remove_done_callback)     \
     X(_on_timeout)              \
     X(current_task)             \
+    X(time)                     \
+    X(call_at)                  \
     X(_loop)
 
 enum { TDL_STATE_NAMES = 5, TDL_STATE_HANDLES = 3 };
@@ -233,6 +235,10 @@ struct tdl_objects {
     PyObject *stock_timeout_enter, *stock_timeout_exit, *stock_reschedule;
     PyObject *timeout_created, *timeout_active, *timeout_expiring, *timeout_expired;
     PyObject *timeout_exited;
+    PyTypeObject *TaskGroupBase;
+    PyObject *TaskGroup;    /* treadle's class, a subclass of that; and asyncio's methods */
+    PyObject *name_kwnames; /* ('name',) */
+    PyObject *stock_group_enter, *stock_group_exit, *stock_group_create, *stock_group_done;
     PyObject *aio_running_loop_or_raise; /* asyncio.get_running_loop */
     /* streams, made by _init_streams() */
     PyTypeObject *aio_reader;           /* asyncio.StreamReader */
@@ -329,6 +335,9 @@ struct tdl_state {
     struct tdl_freelist gatherings;
     bool gather_forgets; /* whether asyncio's gather() lets go of children that outlive it */
     struct tdl_freelist future_iters;
+    bool group_looks_at_once;  /* see _init_group() of tasks/group.c, as the next two */
+    bool group_forgets;        /* whether asyncio's TaskGroup drops its references in the end */
+    bool group_suppresses;     /* whether its __aexit__() returns True */
     bool contexts_comparable;  /* see loop/context.h; set by _init_loop() */
     _Atomic int socket_layout; /* whether socket objects can be read; see loop/socket.c */
     PyMethodDef *aio_wakeup;   /* of the function that wakes a task, once seen */

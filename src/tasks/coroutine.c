@@ -62,6 +62,15 @@ tdl_coroutine_enter(CoroutineObject *self, PyObject *made)
 }
 
 LoopObject *
+tdl_loop_if_untouched(struct tdl_state *st, PyObject *op)
+{
+    if (st->task_ops == NULL || !Py_IS_TYPE(op, st->objects.EventLoop))
+        return NULL;
+    LoopObject *loop = (LoopObject *)op;
+    return loop->untouched && !loop->debug ? loop : NULL;
+}
+
+LoopObject *
 tdl_coroutine_loop(struct tdl_state *st)
 {
     PyObject *running = PyObject_CallNoArgs(st->objects.sync_running_loop);
@@ -69,24 +78,23 @@ tdl_coroutine_loop(struct tdl_state *st)
         PyErr_Clear();
         return NULL;
     }
-    if (st->task_ops != NULL && Py_IS_TYPE(running, st->objects.EventLoop)) {
-        LoopObject *loop = (LoopObject *)running;
-        if (loop->untouched && !loop->debug)
-            return loop;
-    }
-    Py_DECREF(running);
-    return NULL;
+    LoopObject *loop = tdl_loop_if_untouched(st, running);
+    if (loop == NULL)
+        Py_DECREF(running);
+    return loop;
 }
 
 PyObject *
-tdl_coroutine_task(struct tdl_state *st, LoopObject *loop)
+tdl_coroutine_task(struct tdl_state *st, PyObject *loop)
 {
+    if (st->task_ops == NULL)
+        return NULL;
     PyObject *function = tdl_dict_get_name(st->objects.aio_tasks_dict, st->names.current_task);
     Py_XDECREF(function);
     if (function == NULL || function != st->objects.sync_current_task)
         PyErr_Clear();
     else {
-        PyObject *task = tdl_task_current(st, (PyObject *)loop);
+        PyObject *task = tdl_task_current(st, loop);
         if (task != NULL && tdl_task_check(st, task))
             return task;
         Py_XDECREF(task);
@@ -155,8 +163,12 @@ take_step(CoroutineObject *self, enum tdl_go step, PyObject **result)
         self->stage = WAITING;
         *result = Py_NewRef(Py_None);
         return PYGEN_NEXT;
-    case TDL_GO_INNER:
-        return step_inner(self, NULL, result);
+    case TDL_GO_INNER: {
+        PyObject *thrown = PyErr_Occurred() == NULL ? NULL : tdl_err_take();
+        PySendResult r = step_inner(self, thrown, result);
+        Py_XDECREF(thrown);
+        return r;
+    }
     case TDL_GO_DONE:
         drop(self);
         return PYGEN_RETURN;

@@ -18,7 +18,7 @@ enum tdl_go {
     TDL_GO_ERROR = -1, /* an exception is set */
     TDL_GO_WAIT,       /* for `future`, which is set */
     TDL_GO_TURN,       /* for the next turn of the loop */
-    TDL_GO_INNER,      /* go on as `inner`, which is set */
+    TDL_GO_INNER,      /* go on as `inner`, with an exception that is set thrown in */
     TDL_GO_DONE,       /* `*result` is a new reference */
 };
 
@@ -74,14 +74,16 @@ PyObject *tdl_coroutine_function_new(struct tdl_state *st, PyObject *stock,
 struct tdl_state *tdl_coroutine_function_state(PyObject *callable);
 PyObject *tdl_coroutine_function_stock(PyObject *callable);
 
-/* The running loop as one of ours that native code may use without its methods: not in
- * debug mode, no method replaced, native tasks.  A new reference; NULL: it is not that,
- * or none runs. */
+/* `loop` as one of ours that native code may use without its methods: not in debug mode, no
+ * method replaced, native tasks; borrowed, or NULL. */
+LoopObject *tdl_loop_if_untouched(struct tdl_state *st, PyObject *loop);
+
+/* The running loop as such.  A new reference; NULL: it is not that, or none runs. */
 LoopObject *tdl_coroutine_loop(struct tdl_state *st);
 
 /* The task that runs on `loop`, the running one: a new reference.  NULL, without an
- * exception: none, or one of another kind, or somebody has replaced asyncio's function. */
-PyObject *tdl_coroutine_task(struct tdl_state *st, LoopObject *loop);
+ * exception: none, or one of another kind, or asyncio's function was replaced, or tasks are not native. */
+PyObject *tdl_coroutine_task(struct tdl_state *st, PyObject *loop);
 
 /* Module exec: add the types.  Each returns 0 or -1 with an exception set. */
 int tdl_coroutine_exec(PyObject *module);

@@ -56,7 +56,7 @@ int
 tdl_scopes_exec(PyObject *module)
 {
     static int (*const parts[])(PyObject *) = {tdl_coroutine_exec, tdl_coroutine_function_exec,
-                                               tdl_timeout_exec};
+                                               tdl_timeout_exec, tdl_group_exec};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (parts[i](module) < 0)
             return -1;

@@ -17,6 +17,7 @@ int tdl_scope_set(PyObject *op, PyObject *value, void *offset);
 
 /* Module exec, one a file, and all of them.  Each returns 0 or -1 with an exception set. */
 int tdl_timeout_exec(PyObject *module);
+int tdl_group_exec(PyObject *module);
 int tdl_scopes_exec(PyObject *module);
 
 #endif

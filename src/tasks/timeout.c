@@ -64,7 +64,27 @@ is_plain(PyObject *when)
            PyLong_CheckExact(when);
 }
 
-/* Have it expire at `when`, which is plain.  Returns 0 or -1 with an exception set. */
+/* Have it expire at `when`, by the methods of any loop. */
+static int
+start_timer_by_method(TimeoutObject *self, PyObject *loop, PyObject *when)
+{
+    struct tdl_names *names = &self->st->names;
+    PyObject *expire = PyObject_GetAttr((PyObject *)self, names->_on_timeout), *handle = NULL;
+    PyObject *now = expire == NULL ? NULL : PyObject_CallMethodNoArgs(loop, names->time);
+    int late = now == NULL ? -1 : PyObject_RichCompareBool(when, now, Py_LE);
+    if (late > 0)
+        handle = PyObject_CallMethodObjArgs(loop, names->call_soon, expire, NULL);
+    else if (late == 0)
+        handle = PyObject_CallMethodObjArgs(loop, names->call_at, when, expire, NULL);
+    Py_XDECREF(now);
+    Py_XDECREF(expire);
+    if (handle == NULL)
+        return -1;
+    put_steal(self, &self->handle, handle);
+    return 0;
+}
+
+/* The same on a loop of ours.  Returns 0 or -1 with an exception set. */
 static int
 start_timer(TimeoutObject *self, LoopObject *loop, PyObject *when)
 {
@@ -122,7 +142,7 @@ reschedule(TimeoutObject *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
 /* ---- async with ------------------------------------------------------------------- */
 
 static enum tdl_go
-enter_on(TimeoutObject *self, LoopObject *loop, PyObject *task)
+enter_on(TimeoutObject *self, PyObject *loop, PyObject *task)
 {
     PyObject *cancelling = PyLong_FromLong(tdl_task_of(task)->cancels);
     PyObject *when = self->when;
@@ -132,7 +152,12 @@ enter_on(TimeoutObject *self, LoopObject *loop, PyObject *task)
     put_steal(self, &self->task, Py_NewRef(task));
     put_steal(self, &self->cancelling, cancelling);
     Py_XINCREF(when);
-    int r = start_timer(self, loop, when);
+    LoopObject *ours = tdl_loop_if_untouched(self->st, loop);
+    int r = 0;
+    if (ours != NULL)
+        r = start_timer(self, ours, when);
+    else if (when != NULL && when != Py_None)
+        r = start_timer_by_method(self, loop, when);
     Py_XDECREF(when);
     return r < 0 ? TDL_GO_ERROR : TDL_GO_DONE;
 }
@@ -142,9 +167,8 @@ enter(CoroutineObject *coroutine, PyObject **result)
 {
     TimeoutObject *self = (TimeoutObject *)coroutine->owner;
     struct tdl_objects *o = &coroutine->st->objects;
-    LoopObject *loop = self->state == o->timeout_created && is_plain(self->when)
-                           ? tdl_coroutine_loop(coroutine->st)
-                           : NULL;
+    bool fresh = self->state == o->timeout_created && is_plain(self->when);
+    PyObject *loop = fresh ? PyObject_CallNoArgs(o->sync_running_loop) : NULL;
     PyObject *task = loop == NULL ? NULL : tdl_coroutine_task(coroutine->st, loop);
     enum tdl_go r;
     if (task == NULL)
@@ -155,7 +179,7 @@ enter(CoroutineObject *coroutine, PyObject **result)
         *result = r == TDL_GO_DONE ? Py_NewRef((PyObject *)self) : NULL;
     }
     Py_XDECREF(task);
-    Py_XDECREF((PyObject *)loop);
+    Py_XDECREF(loop);
     return r;
 }
 

@@ -206,7 +206,7 @@ start(CoroutineObject *self, PyObject **result)
     if (TDL_AIO_AWAITS_IN_TASK && is_plain(self->values[TIMEOUT]) &&
         self->st->task_ops != NULL && is_known(self->st, self->values[AWAITED]))
         loop = tdl_coroutine_loop(self->st);
-    PyObject *task = loop == NULL ? NULL : tdl_coroutine_task(self->st, loop);
+    PyObject *task = loop == NULL ? NULL : tdl_coroutine_task(self->st, (PyObject *)loop);
     enum tdl_go r = task == NULL ? by_stock(self) : begin(self, loop, task, result);
     Py_XDECREF(task);
     Py_XDECREF((PyObject *)loop);

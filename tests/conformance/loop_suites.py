@@ -49,6 +49,7 @@ SWAPPED = {
     "own_locks": ("locks", ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
     "own_queues": ("queues", ("LifoQueue", "PriorityQueue", "Queue", "QueueShutDown")),
     "own_tasks": ("tasks", FUNCTIONS),
+    "own_taskgroups": ("taskgroups", ("TaskGroup", "sleep")),
     "own_timeouts": ("timeouts", ("Timeout", "sleep", "timeout", "timeout_at")),
     "own_waitfor": ("waitfor", FUNCTIONS),
 }
@@ -134,7 +135,7 @@ def load(name, loop_class, native=None):
         module = importlib.import_module(f"{PACKAGE}.test_{origin}")
         classes = [make_class(module, MIXINS[name], loop_class)] if name in MIXINS else classes_of(module)
     if name in SWAPPED:
-        classes = [swap(cls, SWAPPED[name][1]) for cls in classes]
+        classes = [swap(cls, *SWAPPED[name]) for cls in classes]
     if NATIVE.get(name, name) in CLOCKED or name == "own_tasks":
         for cls in classes:
             if hasattr(cls, "new_test_loop"):
@@ -146,18 +147,18 @@ def load(name, loop_class, native=None):
     return tests
 
 
-def swap(cls, names):
+def swap(cls, origin, names):
     """A test case that has treadle's things of those names; its process ends with its test, so nothing is put back."""
 
     def set_up_class(swapped):
         import treadle
         from treadle import _functions
 
-        for name in names:
-            ours = getattr(_functions if name in FUNCTIONS else treadle, name)
-            setattr(asyncio, name, ours)
-            if name in FUNCTIONS:
-                setattr(tasks, name, ours)
+        ours = {name: getattr(_functions if name in FUNCTIONS else treadle, name) for name in names}
+        for module in asyncio, tasks, importlib.import_module(f"asyncio.{origin}"):
+            for name in names:
+                if hasattr(module, name):
+                    setattr(module, name, ours[name])
         super(swapped, swapped).setUpClass()
 
     return type(cls.__name__, (cls,), {"setUpClass": classmethod(set_up_class), "__module__": cls.__module__})
