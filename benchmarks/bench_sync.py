@@ -31,6 +31,9 @@ IN_A_LOOP = (
     Program("free-lock", "Lock that is free", 1.0, 100_000),
     Program("semaphore", "contended Semaphore", 1.0, 30_000),
     Program("condition", "Condition, two tasks taking turns", 1.0, 20_000),
+    Program("sleep", "sleep(0)", 1.7, 200_000),
+    Program("timeout", "timeout() that is not reached", 1.6, 30_000),
+    Program("group", "TaskGroup of 1,000, a task", 2.5, 100_000),
 )
 ACROSS = (
     Program("relay", "thread, loop, thread: an item", 5.0, 20_000),

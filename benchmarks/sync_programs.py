@@ -1,4 +1,4 @@
-"""What the rows about synchronisation run: each program takes the classes to use and a number of operations.
+"""What the rows about synchronisation and scopes run: each program takes the classes to use and a number of operations.
 
 As a program, this file is the process that measures one implementation: ``sync_programs.py PROGRAM
 SIDE OPERATIONS``, where a side is a loop (asyncio's classes on it; treadle's on treadle's) or, for
@@ -23,6 +23,8 @@ from harness import Sample, Stopwatch
 
 REPEATS = 3
 USERS = 10
+GROUPED = 1000
+FAR = 1000.0
 Body = Callable[[ModuleType, int], Awaitable[None]]
 SIDES = ("janus", "culsans", loops.SUBJECT)
 
@@ -109,6 +111,32 @@ async def condition(kit: ModuleType, operations: int) -> None:
     await asyncio.gather(player(0), player(1))
 
 
+async def sleeping(kit: ModuleType, operations: int) -> None:
+    """A task that gives up its turn."""
+    for _ in range(operations):
+        await kit.sleep(0)
+
+
+async def timeouts(kit: ModuleType, operations: int) -> None:
+    """A timeout that is never reached, around a turn given up."""
+    for _ in range(operations):
+        async with kit.timeout(FAR):
+            await kit.sleep(0)
+
+
+async def nothing() -> None:
+    """What the tasks of groups do."""
+
+
+async def groups(kit: ModuleType, operations: int) -> None:
+    """Groups of tasks that do nothing; an operation is a task."""
+    size = min(GROUPED, operations)
+    for _ in range(operations // size):
+        async with kit.TaskGroup() as group:
+            for _ in range(size):
+                group.create_task(nothing())
+
+
 def measured(body: Body, side: str, operations: int) -> Sample:
     """The cheapest of a few runs of `body` on one loop, after a tenth of it to warm up."""
 
@@ -184,6 +212,9 @@ BODIES: dict[str, Body] = {
     "free-lock": free_lock,
     "semaphore": semaphore,
     "condition": condition,
+    "sleep": sleeping,
+    "timeout": timeouts,
+    "group": groups,
 }
 RELAYS = {"relay": 0, "relay-100": 100}
 

@@ -30,7 +30,7 @@ from ._version import __version__
 if _TYPE_CHECKING:
     from ._functions import gather, shield, wait_for
     from ._loop import EventLoop, new_event_loop
-    from ._policy import EventLoopPolicy, install
+    from ._policy import EventLoopPolicy, install, uninstall
     from ._mp_pool import Pool
     from ._procs import BrokenProcessPool, ProcessPoolExecutor
     from ._runner import Runner, run
@@ -96,6 +96,7 @@ _LAZY = {
     "timeout": "_scopes",
     "timeout_at": "_scopes",
     "to_thread": "_to_thread",
+    "uninstall": "_policy",
     "worker_id": "_worker",
 }
 
@@ -166,6 +167,7 @@ __all__ = [
     "timeout",
     "timeout_at",
     "to_thread",
+    "uninstall",
     "wait",
     "worker_id",
     "wrap_future",

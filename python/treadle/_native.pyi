@@ -463,7 +463,6 @@ class TaskGroupBase:
     _aborting: bool
     _parent_cancel_requested: bool
     _cancel_on_enter: bool
-    def __init__(self) -> None: ...
     if sys.version_info >= (3, 14):
         def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]: ...
     else:

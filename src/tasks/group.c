@@ -67,7 +67,8 @@ by_stock(GroupObject *self, PyObject *method, PyObject *const *args, Py_ssize_t 
          PyObject *kwnames)
 {
     PyObject *bound = PyMethod_New(method, (PyObject *)self);
-    PyObject *r = bound == NULL ? NULL : PyObject_Vectorcall(bound, args, (size_t)nargs, kwnames);
+    PyObject *r =
+        bound == NULL ? NULL : PyObject_Vectorcall(bound, args, (size_t)nargs, kwnames);
     Py_XDECREF(bound);
     return r;
 }
@@ -106,8 +107,8 @@ done_by_stock(GroupObject *self, PyObject *context, PyObject *task)
     bool entered = context != NULL && PyContext_Enter(context) == 0;
     if (!entered)
         PyErr_Clear();
-    PyObject *r = PyObject_CallFunctionObjArgs(self->st->objects.stock_group_done, self, task,
-                                               NULL);
+    PyObject *r =
+        PyObject_CallFunctionObjArgs(self->st->objects.stock_group_done, self, task, NULL);
     if (entered)
         return tdl_handle_exit_context(context, r);
     Py_XDECREF(r);
@@ -197,10 +198,9 @@ create_by_method(GroupObject *self, PyObject *coro)
 {
     struct tdl_state *st = self->st;
     PyObject *stack[3] = {self->loop, coro, Py_None};
-    return PyObject_VectorcallMethod(st->names.create_task, stack,
-                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                     TDL_AIO_GROUP_NAMES_TASKS ? st->objects.name_kwnames
-                                                               : NULL);
+    return PyObject_VectorcallMethod(
+        st->names.create_task, stack, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        TDL_AIO_GROUP_NAMES_TASKS ? st->objects.name_kwnames : NULL);
 }
 
 static PyObject *
@@ -247,8 +247,8 @@ enter(CoroutineObject *coroutine, PyObject **result)
 static PyObject *
 aenter(GroupObject *self, PyObject *Py_UNUSED(ignored))
 {
-    static const struct tdl_coroutine_op op = {"__aenter__", "TaskGroup.__aenter__", enter,
-                                               NULL,         NULL,                   true};
+    static const struct tdl_coroutine_op op = {
+        "__aenter__", "TaskGroup.__aenter__", enter, NULL, NULL, true};
     if (!is_exact(self))
         return PyObject_CallOneArg(self->st->objects.stock_group_enter, (PyObject *)self);
     return tdl_coroutine_new(self->st, &op, (PyObject *)self, NULL, NULL);
@@ -369,8 +369,8 @@ fail_exit(CoroutineObject *coroutine, PyObject **Py_UNUSED(result))
 static PyObject *
 aexit(GroupObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    static const struct tdl_coroutine_op op = {"__aexit__", "TaskGroup.__aexit__", start_exit,
-                                               wake_exit,   fail_exit,             false};
+    static const struct tdl_coroutine_op op = {
+        "__aexit__", "TaskGroup.__aexit__", start_exit, wake_exit, fail_exit, false};
     tdl_coro_forget(self->st, (PyObject *)self);
     if (nargs != 3 || kwnames != NULL || args[0] != Py_None || args[1] != Py_None ||
         !is_exact(self) || !is_fine(self))
@@ -497,14 +497,10 @@ dealloc(GroupObject *self)
 }
 
 static PyType_Slot slots[] = {
-    {Py_tp_new, group_new},
-    {Py_tp_init, group_init},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getset},
-    {Py_tp_traverse, traverse},
-    {Py_tp_clear, clear},
-    {Py_tp_dealloc, dealloc},
-    {0, NULL},
+    {Py_tp_new, group_new},     {Py_tp_init, group_init},
+    {Py_tp_methods, methods},   {Py_tp_getset, getset},
+    {Py_tp_traverse, traverse}, {Py_tp_clear, clear},
+    {Py_tp_dealloc, dealloc},   {0, NULL},
 };
 
 static PyType_Spec spec = {
@@ -530,7 +526,8 @@ init_group(PyObject *module, PyObject *args)
                                         {"create_task", &o->stock_group_create},
                                         {"_on_task_done", &o->stock_group_done},
                                         {NULL, NULL}};
-    if (!PyArg_ParseTuple(args, "OOp", &ours, &stock, &looks) || tdl_state_take(stock, wanted) < 0)
+    if (!PyArg_ParseTuple(args, "OOp", &ours, &stock, &looks) ||
+        tdl_state_take(stock, wanted) < 0)
         return NULL;
     Py_XSETREF(o->name_kwnames, Py_BuildValue("(s)", "name"));
     if (o->name_kwnames == NULL)

@@ -6,6 +6,7 @@ import pytest
 
 TARGETS = {
     **{"queue": 3.0, "event": 2.5, "lock": 2.5, "free-lock": 1.0, "semaphore": 1.0},
+    **{"sleep": 1.7, "timeout": 1.6, "group": 2.5},
     **{"condition": 1.0, "relay": 5.0, "relay-100": 1.0},
 }
 
