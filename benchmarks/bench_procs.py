@@ -14,9 +14,12 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+import resident
 import treadle
 from harness import Row, Sample, Side, Stopwatch
 from treadle._demo.machine import usable_cores
+from treadle._zygote import stop_zygotes
+from units import Unit
 
 WORKERS = 2
 PRIME_LIMIT = 30_000
@@ -99,6 +102,11 @@ def stdlib_pool(workers: int = WORKERS, method: str = "fork") -> Any:
 def treadle_pool(workers: int = WORKERS, method: str = "fork") -> Any:
     """Ours."""
     return treadle.ProcessPoolExecutor(workers, multiprocessing.get_context(method))
+
+
+def zygote_pool(workers: int = 1) -> Any:
+    """Ours, with its own start method."""
+    return treadle.ProcessPoolExecutor(workers, "zygote")
 
 
 @contextlib.contextmanager
@@ -201,6 +209,37 @@ def time_start(make: MakePool, tasks: int) -> Sample:
     return watch.sample()
 
 
+def meet(barrier: Any) -> None:
+    """The initializer of a worker that is not ready before the others are."""
+    barrier.wait(60)
+
+
+def time_cold_start() -> Sample:
+    """From nothing, also no zygote, to the first result."""
+    stop_zygotes()
+    return time_start(zygote_pool, 1)
+
+
+def time_further_workers(workers: int) -> Sample:
+    """Of a zygote that is there; the first result waits for them all."""
+    with zygote_pool() as pool:
+        pool.submit(noop).result()
+    barrier = treadle.ZygoteContext().Barrier(workers)
+    pool = treadle.ProcessPoolExecutor(workers, "zygote", initializer=meet, initargs=(barrier,))
+    with pool, Stopwatch(workers) as watch:
+        for waiting in [pool.submit(noop) for _ in range(workers)]:
+            waiting.result()
+    return watch.sample()
+
+
+def private_memory() -> Sample:
+    """Of an idle worker that has had some tasks."""
+    with zygote_pool() as pool:
+        warm(pool)
+        (pid,) = pool._processes
+        return Sample(resident.private(pid))
+
+
 def time_primes(make: MakePool, tasks: int) -> Sample:
     """Pure Python that keeps every worker busy."""
     with make() as pool:
@@ -251,6 +290,7 @@ def rows(quick: bool) -> list[Row]:
             baseline=Side("stdlib", lambda: time_start(lambda: stdlib_pool(1, SAFE_METHOD), 3)),
             subject=Side("treadle", lambda: time_start(lambda: treadle_pool(1, SAFE_METHOD), 3)),
         ),
+        *_promises(),
         Row(
             key="primes",
             title="CPU-bound Python, 2 workers to 1",
@@ -265,6 +305,36 @@ def rows(quick: bool) -> list[Row]:
             target=1,
             baseline=Side("8 workers", lambda: time_burst(lambda: treadle_pool(8), 4 * tasks)),
             subject=Side("64 workers", lambda: time_burst(lambda: treadle_pool(64), 4 * tasks)),
+        ),
+    ]
+
+
+def _promises() -> list[Row]:
+    """What may cost so much at most, whatever others need."""
+    memory = None if (resident.PROC / "self/smaps_rollup").exists() else "needs /proc/self/smaps_rollup"
+    return [
+        Row(
+            key="start-zygote",
+            title="start to first result, zygote",
+            target=1,
+            baseline=Side("promise", lambda: Sample(0.045)),
+            subject=Side("treadle", time_cold_start),
+        ),
+        Row(
+            key="further-worker",
+            title="start of each of 4 further workers, zygote",
+            target=1,
+            baseline=Side("promise", lambda: Sample(0.005)),
+            subject=Side("treadle", lambda: time_further_workers(4)),
+        ),
+        Row(
+            key="worker-memory",
+            title="private memory of an idle worker, zygote",
+            target=1,
+            baseline=Side("promise", lambda: Sample(12 << 20)),
+            subject=Side("treadle", private_memory),
+            unit=Unit.BYTES,
+            unavailable=memory,
         ),
     ]
 

@@ -43,6 +43,9 @@ EXIT_CODE = struct.Struct("i")
 
 MAX_DESCRIPTORS = 250
 
+# What every worker of a pool imports on its way to its first task, so better here.
+_OF_WORKERS = ("concurrent.futures.process", "treadle._zygote")
+
 # Milliseconds from the moment when nobody can ask any more to the parent's end, if it ends.
 _PARENT_ENDS = 1000
 
@@ -234,6 +237,8 @@ def _import_all(config: dict[str, Any]) -> dict[str, Any]:
             pass  # workers will try for themselves, and say it
         finally:
             del current._inheriting  # type: ignore[attr-defined]
+    for name in _OF_WORKERS:
+        import_module(name)
     for name in config["preload"]:
         try:
             import_module(name)

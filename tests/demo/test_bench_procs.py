@@ -9,6 +9,7 @@ import pytest
 TARGETS = {
     **{"submit-result": 10, "burst": 9, "map-1": 8, "map-100": 1.5, "bytes": 10},
     **{"array-in": 8, "array": 8, "array-64": 8, "start": 1, "primes": 1.9},
+    **{"start-zygote": 1, "further-worker": 1, "worker-memory": 1},
 }
 
 
@@ -36,3 +37,13 @@ def test_start(bench, monkeypatch) -> None:
     procs = bench.bench_procs
     monkeypatch.syspath_prepend(str(Path(procs.__file__).parent))  # workers import it
     assert procs.time_start(lambda: procs.treadle_pool(1, procs.SAFE_METHOD), 1).cost > 0
+
+
+def test_promises(bench, monkeypatch) -> None:
+    procs = bench.bench_procs
+    monkeypatch.syspath_prepend(str(Path(procs.__file__).parent))
+    promises = [row for row in procs.rows(quick=True) if row.baseline.name == "promise"]
+    assert [row.key for row in promises] == ["start-zygote", "further-worker", "worker-memory"]
+    for row in promises:
+        assert row.unavailable or row.subject.run().cost > 0
+    procs.stop_zygotes()
