@@ -1,5 +1,6 @@
 """Every program in examples/ runs as it is and prints what it promises."""
 
+import importlib.util
 import pathlib
 import re
 import subprocess
@@ -75,6 +76,13 @@ def test_processes_tools():
         "manager: 10 entries",
         "shared_memory: [100, 101, 102, 103, 104, 105, 106, 107, 108, 109]",
     ]
+
+
+def test_shared_memory():
+    lines = ["primes below 10000: 1229", "total: 4950", "a copy: b'\\x01\\x00\\x00\\x00\\x01'"]
+    if importlib.util.find_spec("numpy"):
+        lines += ["image: filled True inside the set True", "shared: [2, 4, 6, 8] copied: [1, 2, 3, 4]"]
+    assert run("shared_memory") == lines
 
 
 def test_workers_life():
