@@ -46,7 +46,7 @@ demo: ## see it work: treadle next to the standard library (DEMO="--delay 0.1")
 	@py=$$($(ENV)); "$$py" -m treadle demo $(DEMO)
 
 test: ## run the Python tests (TESTS=tests/future PYTEST=-x)
-	@py=$$($(ENV) test); "$$py" -m pytest -q $(PARALLEL) $(PYTEST) $(TESTS)
+	@py=$$($(ENV) test 'numpy?'); "$$py" -m pytest -q $(PARALLEL) $(PYTEST) $(TESTS)
 
 test-core: ## run the C tests of src/core under ASan and UBSan, then under TSan
 	@$(MAKE) -C tests/core asan

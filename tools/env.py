@@ -30,6 +30,8 @@ TOOLS = {
     "typecheck": ["mypy==2.4.*", "types-tqdm"],
     "format": ["clang-format==19.1.*"],
     "wheel": ["build"],
+    # Tests of arrays are skipped without it; no test is worth a toolchain.
+    "numpy": ["--only-binary=:all:", "numpy"],
     "integration": [
         "aiofiles",
         "aiohttp",

@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-py=$(tools/env.sh --no-build test)
+py=$(tools/env.sh --no-build test 'numpy?')
 lib=$PWD/build/lib-asan-$(basename "$(dirname "$(dirname "$py")")")
 cc=${CC:-cc}
 TREADLE_SANITIZE=address,undefined "$py" setup.py -q build --build-lib "$lib"

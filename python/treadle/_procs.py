@@ -254,7 +254,8 @@ class ProcessPoolExecutor(_native.ProcessPoolBase, _StandardExecutor):
         after its task.
     library_threads: how many threads BLAS, OpenMP and the like may use in a worker;
         "auto": the number of CPUs divided by max_workers; None: no limit. Variables
-        such as OMP_NUM_THREADS that are set win.
+        such as OMP_NUM_THREADS that are set win. Libraries that a forked worker has
+        loaded already are limited if threadpoolctl is installed.
     affinity: the CPUs that workers may run on; None: those of this process.
     worker_logs: handle workers' log records here, by this process's handlers: True
         from the level of the root logger on, or a level.

@@ -128,13 +128,13 @@ class TestMemory:
         with pool_of(max_memory_per_child=150 << 20) as pool:
             small = [pool.submit(bodies.grow, 1 << 20).result(LIMIT) for _ in range(4)]
             assert len(set(small)) == 1
-            large = [pool.submit(bodies.grow, 200 << 20).result(LIMIT) for _ in range(3)]
+            large = [pool.submit(bodies.grow, 160 << 20).result(LIMIT) for _ in range(3)]
             assert large[0] == small[0]
             assert len(set(large)) == 3
 
     def test_what_is_queued_is_not_lost(self):
         with pool_of(workers=2, max_memory_per_child=150 << 20) as pool:
-            futures = [pool.submit(bodies.grow, (n % 5 == 0) * (200 << 20)) for n in range(40)]
+            futures = [pool.submit(bodies.grow, (n % 5 == 0) * (160 << 20)) for n in range(20)]
             pids = [future.result(LIMIT) for future in futures]
         assert len(set(pids)) > 2
 
@@ -189,8 +189,13 @@ class TestTrouble:
         assert "AttributeError" in lines[1] and "own" in out
         assert 'if __name__ == "__main__":' in out and "before the" in out
 
-    @pytest.mark.parametrize("on_crash", ["break", "respawn"])
-    def test_a_worker_that_closes_all_its_descriptors(self, ctx, on_crash):
+    def test_a_worker_that_closes_all_its_descriptors(self, ctx):
+        self.check_closing(ctx, "break")
+
+    def test_a_worker_that_closes_all_its_descriptors_of_a_pool_that_respawns(self):
+        self.check_closing("zygote", "respawn")
+
+    def check_closing(self, ctx, on_crash):
         with pool_of(ctx, on_crash=on_crash) as pool:
             first = pool.submit(bodies.pid).result(LIMIT)
             assert pool.submit(bodies.close_everything).result(LIMIT) == "closed"
@@ -198,6 +203,39 @@ class TestTrouble:
             assert eventually(lambda: pool.submit(bodies.pid).result(LIMIT) != first)
             futures = [pool.submit(bodies.close_everything), *(pool.submit(bodies.add, n, 2) for n in range(20))]
             assert [future.result(LIMIT) for future in futures] == ["closed", *range(2, 22)]
+
+    @pytest.mark.skipif("TREADLE_SANITIZED" in os.environ, reason="ASan's own memory is beyond any limit")
+    @pytest.mark.parametrize("method", ["zygote", "fork"])
+    def test_results_larger_than_the_memory_of_the_worker(self, method):
+        with pool_of(method) as pool:
+            pool.submit(bodies.limit_memory, 64 << 20).result(LIMIT)
+            first = pool.submit(bodies.pid).result(LIMIT)
+            for function in bytes, bodies.many_bytes:
+                with pytest.raises(MemoryError):
+                    pool.submit(function, 200 << 20).result(LIMIT)
+            assert len(pool.submit(bytes, 1 << 20).result(LIMIT)) == 1 << 20
+            assert pool.submit(bodies.pid).result(LIMIT) == first
+
+    @pytest.mark.skipif("TREADLE_SANITIZED" in os.environ, reason="ASan's own memory is beyond any limit")
+    def test_results_larger_than_the_memory_of_the_parent(self):
+        out = run_script(
+            """
+            import treadle
+            from support import process_bodies as bodies
+            if __name__ == "__main__":
+                with treadle.ProcessPoolExecutor(1, mp_context="zygote") as pool:
+                    pool.submit(int).result()
+                    bodies.limit_memory(40 << 20)
+                    jobs = [pool.submit(bodies.many_bytes, 120 << 20), pool.submit(bytes, 120 << 20)]
+                    print(*(type(job.exception()).__name__ for job in jobs))
+                    try:
+                        list(pool.map(bodies.many_bytes, [1000, 120 << 20]))
+                    except MemoryError:
+                        print("map")
+                    print(pool.submit(bodies.add, 1, 2).result(), len(pool.submit(bytes, 1 << 20).result()))
+            """
+        )
+        assert out.splitlines() == ["MemoryError MemoryError", "map", f"3 {1 << 20}"]
 
     def test_exceptions_that_cannot_be_sent(self):
         with pool_of() as pool:

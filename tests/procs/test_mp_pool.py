@@ -19,7 +19,8 @@ from treadle._zygote import stop_zygotes
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
-def stock_pool(*args, context="spawn", **options):
+# a fork server: half of what fresh interpreters cost
+def stock_pool(*args, context="forkserver", **options):
     return multiprocessing.get_context(context).Pool(*args, **options)
 
 

@@ -144,6 +144,19 @@ class TestLimits:
         said, _ = probe(ctx, **worker_options(2, library_threads=None))
         assert said["threads"] is None
 
+    def test_libraries_that_are_loaded_already(self):
+        for name in "numpy", "threadpoolctl":
+            pytest.importorskip(name, reason=f"{name} is not installed")
+        program = """
+            import numpy, threadpoolctl, treadle
+            from support import process_bodies as bodies
+            threadpoolctl.threadpool_limits(3)
+            for threads in 1, 2, None:
+                with treadle.ProcessPoolExecutor(1, "fork", library_threads=threads) as pool:
+                    print(pool.submit(bodies.threads_of_libraries).result())
+        """
+        assert run_script(program).split() == ["{1}", "{2}", "{3}"]
+
     def test_cpus_are_divided_among_workers(self):
         cpus = len(os.sched_getaffinity(0))
         assert worker_options(1)["library_threads"] == cpus

@@ -114,6 +114,12 @@ def _imported_limit():
     return looks_at_threads.LIMIT
 
 
+def threads_of_libraries():
+    import threadpoolctl
+
+    return {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+
+
 def spin():
     while True:
         pass
@@ -274,6 +280,19 @@ def grow(size):
     global _kept
     _kept = bytearray(os.urandom(1)) * size
     return os.getpid()
+
+
+def limit_memory(more):
+    """Have this process get `more` bytes beyond what it has now, and then MemoryError."""
+    import resource
+
+    with open("/proc/self/statm") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def many_bytes(size):
+    return [bytes(10_000) for _ in range(size // 10_000)]
 
 
 def close_everything():
