@@ -9,7 +9,7 @@ import pytest
 TARGETS = {
     **{"submit-result": 10, "burst": 9, "map-1": 8, "map-100": 1.5, "bytes": 10},
     **{"array-in": 8, "array": 8, "array-64": 8, "start": 1, "primes": 1.9},
-    **{"start-zygote": 1, "further-worker": 1, "worker-memory": 1},
+    **{"start-zygote": 1, "further-worker": 1, "worker-memory": 1, "crowd": 1},
 }
 
 
