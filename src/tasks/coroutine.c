@@ -412,18 +412,6 @@ get_running(CoroutineObject *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(self->stage == RUNNING);
 }
 
-/* What it waits for: asyncio's call graph and stacks follow this. */
-static PyObject *
-get_awaited(CoroutineObject *self, void *Py_UNUSED(closure))
-{
-    PyObject *found;
-    TDL_CRITICAL_BEGIN(self);
-    found = self->stage != WAITING ? NULL : self->inner != NULL ? self->inner : self->future;
-    found = Py_NewRef(found == NULL ? Py_None : found);
-    TDL_CRITICAL_END();
-    return found;
-}
-
 static PyObject *
 repr(CoroutineObject *self)
 {
@@ -483,7 +471,6 @@ static PyGetSetDef getset[] = {
     {"__name__", (getter)get_name, NULL, NULL, NULL},
     {"__qualname__", (getter)get_name, NULL, NULL, "qualified"},
     {"cr_running", (getter)get_running, NULL, NULL, NULL},
-    {"cr_await", (getter)get_awaited, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -169,17 +169,34 @@ def test_is_a_coroutine(run, sleep):
     assert asyncio.iscoroutine(coroutine) and isinstance(coroutine, collections.abc.Coroutine)
     assert "coroutine object sleep at" in repr(coroutine)
     assert coroutine.__name__ == coroutine.__qualname__ == "sleep"
-    assert coroutine.cr_await is None and not coroutine.cr_running
+    assert not coroutine.cr_running
     coroutine.close()
 
     async def main():
-        inner = sleep(1)
-        task = asyncio.create_task(inner)
+        task = asyncio.create_task(sleep(1), name="sleeper")
         await asyncio.sleep(0)
-        assert inner.cr_await is not None
+        assert "name='sleeper'" in repr(task) and len(task.get_stack()) <= 1
         task.cancel()
         await asyncio.wait([task])
-        assert task.cancelled() and inner.cr_await is None
+        assert task.cancelled()
+
+    run(main)
+
+
+def test_call_graph(run, sleep):
+    if not hasattr(asyncio, "format_call_graph"):
+        pytest.skip("the call graph came with 3.14")
+
+    async def sleeper():
+        await sleep(1000)
+
+    async def main():
+        tasks = [asyncio.create_task(sleeper()), asyncio.create_task(sleep(1000))]
+        await asyncio.sleep(0)
+        assert "sleeper()" in asyncio.format_call_graph(tasks[0])
+        assert "Task" in asyncio.format_call_graph(tasks[1])
+        for task in tasks:
+            task.cancel()
 
     run(main)
 
