@@ -85,10 +85,10 @@ tdl_any_outcome(struct tdl_state *st, PyObject *future, PyObject **exception)
 PyObject *
 tdl_any_result(struct tdl_state *st, PyObject *future)
 {
-    struct tdl_aio_future *f = tdl_awaited_of(future);
-    if (!tdl_awaited_check(st, future) || f->state != TDL_AIO_FINISHED || f->exception != NULL)
-        return PyObject_CallMethodNoArgs(future, st->names.result);
-    return f->result == NULL ? Py_NewRef(Py_None) : Py_NewRef(f->result);
+    PyObject *result;
+    if (tdl_any_has_result(st, future, &result))
+        return Py_NewRef(result);
+    return PyObject_CallMethodNoArgs(future, st->names.result);
 }
 
 /* ---- finishing it ------------------------------------------------------------------------ */
@@ -185,10 +185,15 @@ tdl_any_remove_callback(struct tdl_state *st, PyObject *future, PyObject *callba
 /* ---- who awaits it ----------------------------------------------------------------------- */
 
 static bool
+has_layout(struct tdl_state *st, PyObject *op)
+{
+    return tdl_awaited_check(st, op) || tdl_awaited_check_subclass(st, op);
+}
+
+static bool
 knows_awaiters(struct tdl_state *st, PyObject *future, PyObject *task)
 {
-    return TDL_AIO_AWAITED_BY && task != NULL && tdl_awaited_check_subclass(st, future) &&
-           tdl_awaited_check_subclass(st, task);
+    return TDL_AIO_AWAITED_BY && task != NULL && has_layout(st, future) && has_layout(st, task);
 }
 
 int

@@ -18,6 +18,17 @@ PyObject *tdl_any_loop(struct tdl_state *st, PyObject *future);
 int tdl_any_done(struct tdl_state *st, PyObject *future);
 int tdl_any_cancelled(struct tdl_state *st, PyObject *future);
 
+/* Whether it is a known one that has a result, which then is `*result`, borrowed. */
+static inline bool
+tdl_any_has_result(struct tdl_state *st, PyObject *future, PyObject **result)
+{
+    struct tdl_aio_future *f = tdl_awaited_of(future);
+    if (!tdl_awaited_check(st, future) || f->state != TDL_AIO_FINISHED || f->exception != NULL)
+        return false;
+    *result = f->result == NULL ? Py_None : f->result;
+    return true;
+}
+
 /* Of one that is done: `*exception` gets a new reference to future.exception(), which counts
  * as retrieved, or to future._make_cancelled_error(), or NULL.  Returns 0 or -1. */
 int tdl_any_outcome(struct tdl_state *st, PyObject *future, PyObject **exception);

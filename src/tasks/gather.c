@@ -17,7 +17,9 @@ typedef struct {
 static PyObject *
 entry_of(struct tdl_state *st, PyObject *child)
 {
-    PyObject *exception;
+    PyObject *exception, *result;
+    if (tdl_any_has_result(st, child, &result))
+        return Py_NewRef(result);
     int cancelled = tdl_any_cancelled(st, child);
     if (cancelled < 0)
         return NULL;
@@ -116,8 +118,9 @@ ignore(struct tdl_state *st, PyObject *child)
 static int
 note(CalleeObject *self, PyObject *outer, PyObject *child)
 {
-    PyObject *exception = NULL;
-    if (!self->mode && tdl_any_outcome(self->st, child, &exception) < 0)
+    PyObject *exception = NULL, *result;
+    if (!self->mode && !tdl_any_has_result(self->st, child, &result) &&
+        tdl_any_outcome(self->st, child, &exception) < 0)
         return -1;
     if (exception != NULL) {
         int r = fail(self, outer, exception);

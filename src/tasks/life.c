@@ -44,6 +44,36 @@ tdl_task_may_keep(struct tdl_state *st, PyObject *op)
            !has_attributes(st, op);
 }
 
+int
+tdl_task_traverse_exact(PyObject *op, visitproc visit, void *arg)
+{
+    struct tdl_aio_task *t = tdl_task_of(op);
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(t->context);
+    Py_VISIT(t->coro);
+    Py_VISIT(t->name);
+    Py_VISIT(t->fut_waiter);
+    Py_VISIT(t->loop);
+    Py_VISIT(t->callback0);
+    Py_VISIT(t->context0);
+    Py_VISIT(t->callbacks);
+    Py_VISIT(t->exception);
+    Py_VISIT(t->exception_tb);
+    Py_VISIT(t->result);
+    Py_VISIT(t->source_tb);
+    Py_VISIT(t->cancel_msg);
+    Py_VISIT(t->cancelled_exc);
+#if TDL_AIO_AWAITED_BY
+    Py_VISIT(t->awaited_by);
+#endif
+#if TDL_AIO_OWN_DICT
+    Py_VISIT(t->dict);
+    return 0;
+#else
+    return PyObject_VisitManagedDict(op, visit, arg);
+#endif
+}
+
 static void
 clear_future(struct tdl_aio_future *f)
 {

@@ -66,6 +66,9 @@ PyTypeObject *tdl_task_stock_type(PyObject *self, traverseproc mine);
 void tdl_task_dealloc_as(PyObject *op, PyTypeObject *base);
 int tdl_task_traverse_as(PyObject *op, PyTypeObject *base, visitproc visit, void *arg);
 
+/* tp_traverse of a treadle.Task that is of no subclass: what the collector does most. */
+int tdl_task_traverse_exact(PyObject *op, visitproc visit, void *arg);
+
 /* Make a subclass of `base` from `spec`, keep it in `*slot` and add it to `module` as
  * `name`.  Returns 0 or -1 with an exception set. */
 int tdl_task_add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base,

@@ -107,6 +107,8 @@ tdl_task_create_by_call(LoopObject *loop, PyObject *const *args, PyObject *kwnam
 static int
 traverse(PyObject *self, visitproc visit, void *arg)
 {
+    if (Py_TYPE(self)->tp_traverse == traverse)
+        return tdl_task_traverse_exact(self, visit, arg);
     return tdl_task_traverse_as(self, tdl_task_stock_type(self, traverse), visit, arg);
 }
 
