@@ -30,7 +30,7 @@ export TREADLE_STRESS_SECONDS=${TREADLE_STRESS_SECONDS:-2}
 # ThreadSanitizer cannot map its shadow where addresses are randomised by many bits.
 run=()
 if command -v setarch >/dev/null && setarch -R true 2>/dev/null; then run=(setarch -R); fi
-[ $# -gt 0 ] || set -- tests/loop/test_stress.py tests/threads/test_stress.py
+[ $# -gt 0 ] || set -- tests/loop/test_stress.py tests/threads/test_stress.py tests/sync/test_stress.py
 status=0
 "${run[@]}" "$py" -m pytest -q -p no:cacheprovider "$@" || status=$?
 for report in "$reports"/*; do
