@@ -9,7 +9,7 @@
 
 #include "py/compat.h"
 
-enum { TDL_FREELIST_SIZE = 256 };
+enum { TDL_FREELIST_SIZE = 1024 };
 
 struct tdl_freelist {
     int capacity; /* 0 until opened and once cleared */

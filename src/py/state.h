@@ -201,11 +201,12 @@ struct tdl_objects {
     PyObject *aio_invalid_state;   /* asyncio.InvalidStateError */
     PyObject *aio_enter_task;      /* _asyncio._enter_task */
     PyObject *aio_leave_task;      /* _asyncio._leave_task */
-    PyObject *aio_register_task;   /* _asyncio._register_task */
-    PyObject *aio_current_tasks;   /* {loop: task}; NULL where threads keep them */
-    PyObject *context_kwnames;     /* ('context',) */
-    PyObject *msg_kwnames;         /* ('msg',) */
-    PyObject *loop_kwnames;        /* ('loop',) */
+    PyObject *tasks_data, *tasks_pending, *tasks_iterating, *task_gone; /* tasks/registry.c */
+    PyObject *aio_register_task; /* _asyncio._register_task */
+    PyObject *aio_current_tasks; /* {loop: task}; NULL where threads keep them */
+    PyObject *context_kwnames;   /* ('context',) */
+    PyObject *msg_kwnames;       /* ('msg',) */
+    PyObject *loop_kwnames;      /* ('loop',) */
     /* asyncio's functions, found on first use; see tasks/functions.h */
     PyObject *aio_gather;
     PyObject *aio_shield;

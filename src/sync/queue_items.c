@@ -75,14 +75,27 @@ tdl_queue_pop(QueueObject *self)
     return item;
 }
 
+/* Call a method of deques, with `argument` unless that is NULL: straight if it takes what
+ * it always has. */
+static PyObject *
+call_deque(PyObject *method, PyObject *deque, PyObject *argument)
+{
+    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
+        PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
+        if (def->ml_flags == (argument == NULL ? METH_NOARGS : METH_O))
+            return def->ml_meth(deque, argument);
+    }
+    PyObject *argv[] = {deque, argument};
+    return PyObject_Vectorcall(method, argv, argument == NULL ? 1 : 2, NULL);
+}
+
 /* Inside, for a native queue, which runs no Python code. */
 static int
 push_native(QueueObject *self, PyObject *item)
 {
     if (self->kind == TDL_QUEUE_LIFO)
         return PyList_Append(self->items, item);
-    PyObject *argv[] = {self->items, item};
-    PyObject *r = PyObject_Vectorcall(self->head.st->objects.deque_append, argv, 2, NULL);
+    PyObject *r = call_deque(self->head.st->objects.deque_append, self->items, item);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -92,7 +105,7 @@ pop_native(QueueObject *self)
 {
     struct tdl_state *st = self->head.st;
     if (self->kind == TDL_QUEUE_FIFO)
-        return PyObject_Vectorcall(st->objects.deque_popleft, &self->items, 1, NULL);
+        return call_deque(st->objects.deque_popleft, self->items, NULL);
     return PyObject_CallMethodNoArgs(self->items, st->names.pop);
 }
 

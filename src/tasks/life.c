@@ -15,12 +15,6 @@ tdl_task_allocate(PyTypeObject *type, struct tdl_freelist *list)
     return op;
 }
 
-static PyObject *
-word_at(PyObject *op, Py_ssize_t offset)
-{
-    return *(PyObject **)((char *)op + offset);
-}
-
 /* How the interpreter begins the values of attributes. */
 struct values {
     uint8_t capacity;
@@ -33,14 +27,14 @@ static bool
 has_attributes(struct tdl_state *st, PyObject *op)
 {
     struct values *values = (struct values *)((char *)op + Py_TYPE(op)->tp_basicsize);
-    return word_at(op, st->aio.dict) != NULL ||
+    return *tdl_task_word(op, st->aio.dict) != NULL ||
            (st->aio.values && (values->count != 0 || values->valid != 1));
 }
 
 bool
 tdl_task_may_keep(struct tdl_state *st, PyObject *op)
 {
-    return !TDL_FREE_THREADED && word_at(op, st->aio.weakrefs) == NULL &&
+    return !TDL_FREE_THREADED && *tdl_task_word(op, st->aio.weakrefs) == NULL &&
            !has_attributes(st, op);
 }
 

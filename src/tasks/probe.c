@@ -301,6 +301,7 @@ init_tasks(PyObject *module, PyObject *args)
     st->aio.dict = dict;
     st->aio.values = values;
     find_counter(st, asyncio, make);
+    tdl_task_find_all(module);
     Py_XSETREF(st->objects.EventLoop, (PyTypeObject *)Py_NewRef(loop_class));
     if (tdl_task_call_exec(module) < 0 || tdl_task_future_iter_exec(module) < 0 ||
         tdl_task_type_exec(module) < 0 || tdl_task_future_exec(module) < 0 ||

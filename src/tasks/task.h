@@ -29,6 +29,16 @@ PyObject *tdl_task_current(struct tdl_state *st, PyObject *loop);
 int tdl_task_register(struct tdl_state *st, PyObject *task);
 void tdl_task_unregister(struct tdl_state *st, PyObject *task);
 
+/* Find out where asyncio has that list, as far as it is not part of tasks and threads. */
+void tdl_task_find_all(PyObject *module);
+
+/* A word of an object's memory: see struct tdl_aio. */
+static inline PyObject **
+tdl_task_word(PyObject *op, Py_ssize_t offset)
+{
+    return (PyObject **)((char *)op + offset);
+}
+
 /* A callable that steps `task`, throwing `exception` unless that is NULL, or one that
  * wakes it and takes the future that is done.  A new reference or NULL. */
 PyObject *tdl_task_step_call(struct tdl_state *st, PyObject *task, PyObject *exception);

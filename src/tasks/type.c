@@ -3,6 +3,21 @@
 
 /* ---- making ------------------------------------------------------------------------- */
 
+/* "Task-<number>": formatting it would cost as much as all the rest. */
+static PyObject *
+spelt(unsigned long long number)
+{
+    static const char before[] = "Task-";
+    char text[sizeof before + 20];
+    char *end = text + sizeof text, *start = end;
+    do
+        *--start = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    start -= sizeof before - 1;
+    memcpy(start, before, sizeof before - 1);
+    return PyUnicode_FromStringAndSize(start, end - start);
+}
+
 /* As asyncio, a number that becomes "Task-<number>" when somebody asks; before 3.12
  * that at once. */
 static PyObject *
@@ -12,7 +27,7 @@ next_name(struct tdl_state *st)
         atomic_fetch_add_explicit(st->aio.number, 1, memory_order_relaxed) + 1;
     if (st->aio.counts)
         return PyLong_FromUnsignedLongLong(number);
-    return PyUnicode_FromFormat("Task-%llu", number);
+    return spelt(number);
 }
 
 static PyObject *

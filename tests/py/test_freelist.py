@@ -10,7 +10,7 @@ import pytest
 import treadle
 
 WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-LIST_SIZE = 256
+LIST_SIZE = 1024
 
 
 @pytest.fixture
