@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import treadle
 from support.programs import RESOURCES, Cancelling, traced
+from treadle import aio
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 from hypothesis import strategies as st  # noqa: E402
@@ -38,12 +39,18 @@ PROGRAM = st.lists(st.lists(OPERATION, min_size=1, max_size=6), min_size=1, max_
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # cancelled before it began
 
-FUNCTIONS = ["Event", "Lock", "Queue", "gather"]
-if sys.version_info >= (3, 13):  # with which asyncio's conditions pass on what a cancelled task was given, as ours do
-    FUNCTIONS.append("Condition")
-NAMES = ["Condition", "Event", "Lock", "Queue", "gather", "TaskGroup", "as_completed", "shield", "sleep", "timeout", "wait", "wait_for"]
+NAMES = [
+    *("Condition", "Event", "Lock", "Queue", "TaskGroup", "as_completed", "gather", "shield", "sleep", "timeout", "wait"),
+    "wait_for",
+]
 ASYNCIO = SimpleNamespace(**{name: getattr(asyncio, name) for name in NAMES})
-TREADLE = SimpleNamespace(**{**vars(ASYNCIO), **{name: getattr(treadle, name) for name in FUNCTIONS}})
+TREADLE = SimpleNamespace(**vars(ASYNCIO))
+for name in ("as_completed", "gather", "shield", "sleep", "timeout", "wait", "wait_for"):
+    setattr(TREADLE, name, getattr(aio, name))
+for name in ("Event", "Lock", "Queue"):
+    setattr(TREADLE, name, getattr(treadle, name))
+if sys.version_info >= (3, 13):  # with which asyncio's conditions pass on what a cancelled task was given, as ours do
+    TREADLE.Condition = treadle.Condition
 SIDES = [(treadle.new_event_loop, ASYNCIO), (treadle.new_event_loop, TREADLE)]
 
 # Programs as people write them; a cancellation is put at each of their suspensions.
