@@ -155,7 +155,8 @@ def swap(cls, origin, names):
         from treadle import _functions
 
         ours = {name: getattr(_functions if name in FUNCTIONS else treadle, name) for name in names}
-        for module in asyncio, tasks, importlib.import_module(f"asyncio.{origin}"):
+        own = importlib.import_module("asyncio.tasks" if origin == "waitfor" else f"asyncio.{origin}")
+        for module in asyncio, tasks, own:
             for name in names:
                 if hasattr(module, name):
                     setattr(module, name, ours[name])
