@@ -33,9 +33,12 @@ tdl_coroutine_function_stock(PyObject *callable)
     return ((FunctionObject *)callable)->stock;
 }
 
+/* __module__ is answered here: among the type's attributes it would be the type's as well. */
 static PyObject *
 getattro(PyObject *op, PyObject *name)
 {
+    if (PyUnicode_CompareWithASCIIString(name, "__module__") == 0)
+        return PyUnicode_FromString("treadle");
     PyObject *found = PyObject_GenericGetAttr(op, name);
     if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
         return found;
@@ -47,12 +50,6 @@ static PyObject *
 get_of_stock(FunctionObject *self, void *name)
 {
     return PyObject_GetAttrString(self->stock, name);
-}
-
-static PyObject *
-get_module(FunctionObject *Py_UNUSED(self), void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromString("treadle");
 }
 
 /* As functions, it is pickled by its name. */
@@ -99,7 +96,6 @@ static PyGetSetDef getset[] = {
     {"__doc__", (getter)get_of_stock, NULL, NULL, "__doc__"},
     {"__name__", (getter)get_of_stock, NULL, NULL, "__name__"},
     {"__qualname__", (getter)get_of_stock, NULL, NULL, "__qualname__"},
-    {"__module__", (getter)get_module, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -251,3 +251,9 @@ def test_no_garbage(run, sleep):
             gc.enable()
 
     run(main)
+
+
+def test_names_of_modules():
+    """The function's module is where one finds it, that of its class a string as well."""
+    assert treadle.sleep.__module__ == "treadle"
+    assert type(treadle.sleep).__module__ == "treadle._native"
