@@ -62,7 +62,7 @@ conformance: ## run CPython's own tests of concurrent.futures and asyncio on tre
 	@tools/conformance.sh
 
 test-asan: ## run the Python tests of native code on an ASan and UBSan build
-	@tools/test_asan.sh $(PARALLEL) --without-standard $(PYTEST) $(or $(TESTS),$(NATIVE_TESTS))
+	@tools/test_asan.sh $(PARALLEL) --without-standard --one-poller $(PYTEST) $(or $(TESTS),$(NATIVE_TESTS))
 
 test-tsan: ## run the stress tests under TSan (PYTHON= a free-threaded interpreter built with TSan)
 	@tools/test_tsan.sh $(PYTEST) $(TESTS)

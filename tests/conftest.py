@@ -46,17 +46,33 @@ def pytest_addoption(parser):
     )
 
 
+    parser.addoption(
+        "--one-poller",
+        action="store_true",
+        help="leave out the runs on loops that are told to use poll(2) in the place of epoll",
+    )
+
+
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("without_standard"):
-        return
-    left_out = [item for item in items if is_standard(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not is_standard(item)]
+    unwanted = [
+        check
+        for option, check in (("without_standard", is_standard), ("one_poller", is_on_poll))
+        if config.getoption(option)
+    ]
+    left_out = [item for item in items if any(check(item) for check in unwanted)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 def is_standard(item):
     call = getattr(item, "callspec", None)
     return call is not None and "treadle" not in call.id and not STANDARD.isdisjoint(call.id.split("-"))
+
+
+def is_on_poll(item):
+    call = getattr(item, "callspec", None)
+    return call is not None and "treadle-poll" in call.id
 
 
 def load_minder():
