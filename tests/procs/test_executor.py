@@ -133,16 +133,18 @@ def test_cancel(pool, tmp_path):
         waiting[0].result()
 
 
-def test_a_tableful_of_cancelled_tasks_is_passed():
+def test_a_tableful_of_cancelled_tasks_is_passed(tmp_path):
     """A worker that has only such tasks says when it has passed them: nobody else would
     notice that it may be sent more."""
-    done = threading.Event()
-    with treadle.ProcessPoolExecutor(1, mp_context="zygote") as pool:
+    done, go = threading.Event(), tmp_path / "go"
+    # it begins none of them before all are cancelled
+    with treadle.ProcessPoolExecutor(1, "zygote", initializer=tasks.wait_for, initargs=(go,)) as pool:
         assert all([pool.submit(tasks.nothing).cancel() for _ in range(1100)])
         future = pool.submit(tasks.double, 4)
         future.add_done_callback(lambda _: done.set())
+        go.touch()
         try:
-            assert done.wait(30)
+            assert done.wait(60)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
