@@ -251,7 +251,9 @@ def test_in_a_forked_child():
         loop.close()
         """
     )
-    assert err.count("logged: <Task pending name=") >= 5  # more, where the machine is busy
+    # more, where the machine is busy; and some only said to be busy, where nobody comes to look in time
+    logged, noted = err.count("logged: <Task pending name="), err.count("an event loop has been busy with one callback")
+    assert logged >= 1 and logged + noted >= 5, err
 
 
 def test_reporting_that_fails_is_logged_and_goes_on(loop, reports):
