@@ -11,7 +11,6 @@ from ._functions import shield as shield
 from ._functions import wait as wait
 from ._functions import wait_for as wait_for
 from ._scopes import TaskGroup as TaskGroup
-from ._scopes import TaskGroup as TaskGroup
 from ._scopes import Timeout as Timeout
 from ._scopes import sleep as sleep
 from ._scopes import timeout as timeout

@@ -5,26 +5,10 @@ import gc
 import sys
 
 import pytest
+from support.awaitables import Foreign, fails, value
 
 LONG = 3600
 BOTH_WAYS = sys.version_info >= (3, 13)
-
-
-async def value(of, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return of
-
-
-async def fails(error, turns=0):
-    await value(None, turns)
-    raise error
-
-
-class Foreign:
-    def __await__(self):
-        yield from asyncio.sleep(0).__await__()
-        return "foreign"
 
 
 @pytest.mark.parametrize("timeout", [None, LONG, 1.5])

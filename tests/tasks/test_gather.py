@@ -2,43 +2,21 @@
 
 import asyncio
 import contextvars
+import functools
 import gc
 import sys
 import weakref
 
 import pytest
 import treadle
+from support.awaitables import Foreign, fails, value
 
-
-async def value(of):
-    return of
-
-
-async def late(of, turns=3):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return of
-
-
-async def fails(error, turns=0):
-    await late(None, turns)
-    raise error
-
-
-class Foreign:
-    """An awaitable that is no coroutine."""
-
-    def __init__(self, of):
-        self.of = of
-
-    def __await__(self):
-        yield from asyncio.sleep(0).__await__()
-        return self.of
+late = functools.partial(value, turns=3)
 
 
 def test_results_in_the_order_of_the_arguments(run, functions):
     async def main():
-        assert await functions.gather(late(1, 5), value(2), late(3), Foreign(4)) == [1, 2, 3, 4]
+        assert await functions.gather(value(1, 5), value(2), late(3), Foreign(4)) == [1, 2, 3, 4]
 
     run(main)
 
@@ -77,7 +55,7 @@ def test_arguments_that_are_equal(run, functions):
 
 def test_the_first_exception(run, functions):
     async def main():
-        slow = asyncio.ensure_future(late("slow", 20))
+        slow = asyncio.ensure_future(value("slow", 20))
         error = ZeroDivisionError("first")
         with pytest.raises(ZeroDivisionError) as caught:
             await functions.gather(slow, fails(error, 2), fails(ValueError("later"), 4))
@@ -100,7 +78,7 @@ def test_nobody_complains_of_exceptions_that_came_second(run, functions, complai
     async def main():
         with pytest.raises(ZeroDivisionError):
             await functions.gather(fails(ZeroDivisionError(), 1), fails(ValueError(), 4))
-        await late(None, 10)
+        await value(None, 10)
         gc.collect()
         assert complaints == []
 
@@ -136,7 +114,7 @@ def test_a_cancelled_child_among_the_results(run, functions, message):
 def test_cancelling_what_is_gathered(run, functions, return_exceptions):
     async def main():
         done = asyncio.ensure_future(value(1))
-        children = [asyncio.ensure_future(late(n, 20)) for n in range(2)]
+        children = [asyncio.ensure_future(value(n, 20)) for n in range(2)]
         gathered = functions.gather(done, *children, return_exceptions=return_exceptions)
         await asyncio.sleep(0)
         assert gathered.cancel("because") and not gathered.done()
@@ -150,7 +128,7 @@ def test_cancelling_what_is_gathered(run, functions, return_exceptions):
 
 def test_cancelling_who_waits(run, functions):
     async def main():
-        children = [asyncio.ensure_future(late(n, 20)) for n in range(2)]
+        children = [asyncio.ensure_future(value(n, 20)) for n in range(2)]
 
         async def wait():
             await functions.gather(*children)
@@ -299,7 +277,7 @@ def test_in_what_turn_it_ends(run, loop, functions):
 
     async def main():
         ticking = asyncio.ensure_future(tick())
-        await functions.gather(value(1), late(2, 2))
+        await functions.gather(value(1), value(2, 2))
         log.append("gathered")
         await ticking
 
@@ -352,7 +330,7 @@ def test_who_awaits_the_children(run, functions):
 
     async def main():
         me = asyncio.current_task()
-        slow, quick = asyncio.ensure_future(late(1, 20)), asyncio.ensure_future(fails(KeyError()))
+        slow, quick = asyncio.ensure_future(value(1, 20)), asyncio.ensure_future(fails(KeyError()))
         gathered = functions.gather(slow, quick)
         assert slow._asyncio_awaited_by == quick._asyncio_awaited_by == {me}
         with pytest.raises(KeyError):

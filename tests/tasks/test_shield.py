@@ -4,23 +4,7 @@ import asyncio
 import gc
 
 import pytest
-
-
-async def value(of, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return of
-
-
-async def fails(error, turns=0):
-    await value(None, turns)
-    raise error
-
-
-class Foreign:
-    def __await__(self):
-        yield from asyncio.sleep(0).__await__()
-        return "foreign"
+from support.awaitables import Foreign, fails, value
 
 
 def test_results(run, functions):

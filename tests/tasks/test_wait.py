@@ -4,20 +4,10 @@ import asyncio
 import inspect
 
 import pytest
+from support.awaitables import fails, value
 
 LONG = 3600
 MODES = [asyncio.ALL_COMPLETED, asyncio.FIRST_COMPLETED, asyncio.FIRST_EXCEPTION]
-
-
-async def value(of, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return of
-
-
-async def fails(error, turns=0):
-    await value(None, turns)
-    raise error
 
 
 def tasks(*turns):

@@ -7,28 +7,10 @@ import sys
 import weakref
 
 import pytest
+from support.awaitables import Foreign, fails, value
 
 LONG = 3600
 IN_TASK = sys.version_info >= (3, 12)  # before, what is awaited is a task of its own
-
-
-async def value(of, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return of
-
-
-async def fails(error, turns=0):
-    await value(None, turns)
-    raise error
-
-
-class Foreign:
-    """An awaitable that is no coroutine."""
-
-    def __await__(self):
-        yield from asyncio.sleep(0).__await__()
-        return "foreign"
 
 
 def done_future(of):
