@@ -12,7 +12,7 @@ import time
 
 import pytest
 import treadle
-from support import eventually, start_thread
+from support import eventually, outcomes, start_thread
 from support.sockets import new_pair
 
 SECONDS = float(os.environ.get("TREADLE_STRESS_SECONDS", "1"))
@@ -24,19 +24,6 @@ def in_threads(function, *arguments):
     """Start function(number, deadline, *arguments) in some threads; to be given to outcomes()."""
     deadline = time.monotonic() + SECONDS
     return [start_thread(function, number, deadline, *arguments) for number in range(THREADS)]
-
-
-def outcomes(threads):
-    """What the functions returned; raises what one of them raised."""
-    results = []
-    for thread in threads:
-        thread.join(LONG)
-        assert thread.outcome is not None, "a thread hangs"
-        result, error = thread.outcome
-        if error is not None:
-            raise error
-        results.append(result)
-    return results
 
 
 @pytest.fixture
@@ -76,7 +63,7 @@ def test_calls_from_threads_run_once_unless_cancelled(loop_in_thread):
             loop.is_running(), loop.is_closed(), loop.time(), loop.stats()
         return ran, kept
 
-    results = outcomes(in_threads(hammer))
+    results = outcomes(in_threads(hammer), LONG)
     settle(loop)
     for ran, kept in results:
         assert kept <= len(ran)  # a cancelled one may have run before
@@ -96,7 +83,7 @@ def test_jobs_from_threads_come_back_to_the_loop(loop_in_thread):
             rounds += 1
         return rounds
 
-    assert sum(outcomes(in_threads(hammer))) > 0
+    assert sum(outcomes(in_threads(hammer), LONG)) > 0
 
 
 def test_tasks_cancelled_from_threads_end(loop_in_thread):
@@ -113,7 +100,7 @@ def test_tasks_cancelled_from_threads_end(loop_in_thread):
                 assert future.cancelled()
         settle(loop)
 
-    outcomes(in_threads(hammer))
+    outcomes(in_threads(hammer), LONG)
     assert eventually(lambda: not asyncio.all_tasks(loop))
 
 
@@ -161,7 +148,7 @@ def test_loops_in_threads_do_not_meet():
     def hammer(number, deadline):
         return echo_once(treadle.new_event_loop(), deadline)
 
-    assert sum(outcomes(in_threads(hammer))) > 0
+    assert sum(outcomes(in_threads(hammer), LONG)) > 0
 
 
 def test_loops_in_threads_that_post_to_each_other():
@@ -188,7 +175,7 @@ def test_loops_in_threads_that_post_to_each_other():
         loop.close()
         return len(seen)
 
-    assert sum(outcomes(in_threads(hammer))) > 0
+    assert sum(outcomes(in_threads(hammer), LONG)) > 0
 
 
 def test_loops_that_are_made_and_closed_in_threads():
@@ -212,4 +199,4 @@ def test_loops_that_are_made_and_closed_in_threads():
             except RuntimeError:
                 return
 
-    assert sum(outcomes(in_threads(hammer))) > 0
+    assert sum(outcomes(in_threads(hammer), LONG)) > 0

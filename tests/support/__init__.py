@@ -2,7 +2,7 @@
 
 from support.implementations import IMPLEMENTATIONS, STDLIB, Implementation
 from support.scripts import run_script, script_environment
-from support.waiting import Gate, dies, eventually, start_thread, threads_named
+from support.waiting import Gate, dies, eventually, outcomes, start_thread, threads_named
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -11,6 +11,7 @@ __all__ = [
     "Implementation",
     "dies",
     "eventually",
+    "outcomes",
     "run_script",
     "script_environment",
     "start_thread",

@@ -72,6 +72,19 @@ def start_thread(function, *args):
     return thread
 
 
+def outcomes(threads, limit):
+    """What the functions of started threads returned; raises what one of them raised. Each has `limit` seconds to end."""
+    results = []
+    for thread in threads:
+        thread.join(limit)
+        assert thread.outcome is not None, "a thread hangs"
+        result, error = thread.outcome
+        if error is not None:
+            raise error
+        results.append(result)
+    return results
+
+
 def threads_named(prefix):
     return [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]
 

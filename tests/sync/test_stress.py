@@ -9,7 +9,7 @@ import threading
 import time
 
 import treadle
-from support import start_thread
+from support import outcomes, start_thread
 
 SECONDS = float(os.environ.get("TREADLE_STRESS_SECONDS", "0.5"))
 LONG = 60.0 + 10 * SECONDS
@@ -29,15 +29,7 @@ def everywhere(in_thread, in_loop):
 
     threads = [start_thread(in_thread, deadline) for _ in range(EACH)]
     loops = [start_thread(run, factory) for factory in (treadle.new_event_loop, asyncio.SelectorEventLoop)]
-    results = []
-    for thread in threads + loops:
-        thread.join(LONG)
-        assert thread.outcome is not None, "a thread hangs"
-        result, error = thread.outcome
-        if error is not None:
-            raise error
-        results += result if thread in loops else [result]
-    return results
+    return outcomes(threads, LONG) + [result for results in outcomes(loops, LONG) for result in results]
 
 
 def test_event():

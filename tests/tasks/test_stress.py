@@ -12,7 +12,7 @@ import threading
 import time
 
 import treadle
-from support import start_thread
+from support import outcomes, start_thread
 from treadle import aio
 
 SECONDS = float(os.environ.get("TREADLE_STRESS_SECONDS", "1"))
@@ -50,19 +50,6 @@ async def rounds(deadline, share=lambda loop, task: None, enough=lambda: True):
     return made
 
 
-def finish(threads):
-    """What the functions of the threads returned; raises what one of them raised."""
-    results = []
-    for thread in threads:
-        thread.join(LONG)
-        assert thread.outcome is not None, "a thread hangs"
-        result, error = thread.outcome
-        if error is not None:
-            raise error
-        results.append(result)
-    return results
-
-
 def run_loop(main, *arguments):
     return treadle.run(main(*arguments))
 
@@ -70,7 +57,7 @@ def run_loop(main, *arguments):
 def test_loops_in_threads():
     deadline = time.monotonic() + SECONDS
     threads = [start_thread(run_loop, rounds, deadline) for _ in range(LOOPS)]
-    assert all(finish(threads))
+    assert all(outcomes(threads, LONG))
 
 
 def test_tasks_are_looked_at_from_other_threads():
@@ -98,9 +85,9 @@ def test_tasks_are_looked_at_from_other_threads():
 
     threads = [start_thread(run_loop, rounds, deadline, share, lambda: all(seen)) for _ in range(LOOPS - 1)]
     looking = [start_thread(look, index) for index in range(2)]
-    assert all(finish(threads))
+    assert all(outcomes(threads, LONG))
     over.set()
-    finish(looking)
+    outcomes(looking, LONG)
 
 
 def test_cancelled_from_other_threads():
@@ -144,6 +131,6 @@ def test_cancelled_from_other_threads():
 
     threads = [start_thread(run_loop, main, number) for number in range(LOOPS - 1)]
     disturbing = [start_thread(disturb, seed) for seed in range(2)]
-    assert all(ended["cancelled"] and ended["done"] for ended in finish(threads))
+    assert all(ended["cancelled"] and ended["done"] for ended in outcomes(threads, LONG))
     over.set()
-    finish(disturbing)
+    outcomes(disturbing, LONG)

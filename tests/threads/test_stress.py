@@ -12,7 +12,7 @@ import random
 import threading
 import time
 
-from support import eventually, start_thread
+from support import eventually, outcomes, start_thread
 
 SECONDS = float(os.environ.get("TREADLE_STRESS_SECONDS", "2"))
 THREADS = 8
@@ -22,16 +22,7 @@ LONG = 60.0 + 10 * SECONDS
 def in_threads(function, count=THREADS):
     """Run function(number, deadline) in `count` threads; their results, or the first one's exception."""
     deadline = time.monotonic() + SECONDS
-    threads = [start_thread(function, number, deadline) for number in range(count)]
-    results = []
-    for thread in threads:
-        thread.join(LONG)
-        assert thread.outcome is not None, "a thread hangs"
-        result, error = thread.outcome
-        if error is not None:
-            raise error
-        results.append(result)
-    return results
+    return outcomes([start_thread(function, number, deadline) for number in range(count)], LONG)
 
 
 class Tally:
